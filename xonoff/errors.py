@@ -1,0 +1,28 @@
+"""The errors xonoff raises.
+
+All are `ValueError`\\ s under one `XonoffError`, so that a caller can catch bad input of any kind with one
+``except`` and still tell the kinds apart. A message names the file, HDU, variable or card, what was found, what
+would be accepted, and the next step.
+"""
+
+__all__ = ["FormatError", "GeometryError", "ModelError", "SchemaError", "XonoffError"]
+
+
+class XonoffError(ValueError):
+    """Any input that xonoff refuses."""
+
+
+class SchemaError(XonoffError):
+    """A dataset does not follow the data model: a variable, dimension, unit or value is wrong or missing."""
+
+
+class GeometryError(XonoffError):
+    """Sky grids or energy axes are unusable, or do not fit each other."""
+
+
+class FormatError(XonoffError):
+    """A file is damaged, truncated or not of a known layout."""
+
+
+class ModelError(XonoffError):
+    """A sky model, or the JSON text that describes one, cannot be used."""
