@@ -1,0 +1,192 @@
+"""Where the bins of a dataset are: its sky grids and energy axes, read off its coordinates.
+
+`sky_grid` turns the coordinates of any selection of a dataset back into a `SkyGrid`, `Geom` joins the grid of the
+counts and their energy axis, and `same_grid` refuses to mix two maps. Nothing here reads pixel data.
+"""
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+
+import xarray as xr
+
+from xonoff.axes import axis_coords, axis_edges, check_edges
+from xonoff.errors import GeometryError
+from xonoff.schema import GRIDS, sky_names
+from xonoff.skygrid import SkyGrid
+from xonoff.units import Position, Value, value_in
+
+__all__ = ["Geom", "geom", "same_grid", "sky_dims", "sky_faults", "sky_grid", "solid_angle"]
+
+
+@dataclass(frozen=True)
+class Geom:
+    """Bins of a counts cube: a sky grid and the edges of the reconstructed energy axis.
+
+    Attributes
+    ----------
+    sky : SkyGrid or None
+        None for a spectrum.
+    energy : tuple of float
+        Edges, TeV.
+
+    Examples
+    --------
+    >>> geom = Geom.create(center=(83.63, 22.01), width=5.0, pixel_size=0.02, energy=["1 TeV", "10 TeV"])
+    >>> geom.shape, geom.sky.dims(), geom.energy
+    ((1, 250, 250), ('lat', 'lon'), (1.0, 10.0))
+    """
+
+    sky: SkyGrid | None
+    energy: tuple[float, ...]
+
+    @classmethod
+    def create(
+        cls,
+        center: Position,
+        *,
+        width: Value | tuple[Value, Value],
+        pixel_size: Value,
+        projection: str = "CAR",
+        frame: str = "icrs",
+        energy: Value,
+    ) -> "Geom":
+        """Geometry around a position.
+
+        Parameters
+        ----------
+        center : SkyCoord or (lon, lat)
+            Centre of the map.
+        width : angle or (angle, angle)
+            Width of the map, or its widths along longitude and latitude, deg; rounded to whole pixels.
+        pixel_size : angle
+            Pixel size, deg; on cylindrical projections (CAR, MER, CEA) it holds at the equator.
+        projection : str
+            FITS code of the projection.
+        frame : str
+            "icrs" or "galactic".
+        energy : array_like
+            Edges of the energy axis, TeV; see `xonoff.energy_edges`.
+        """
+        size = value_in(pixel_size, "deg")
+        widths = width if isinstance(width, tuple) else (width, width)
+        if not size > 0:
+            raise GeometryError(f"pixel_size: a positive angle is wanted, {pixel_size!r} found")
+        nx, ny = (round(value_in(w, "deg") / size) for w in widths)
+        sky = SkyGrid.create(center, shape=(ny, nx), pixel_size=size, projection=projection, frame=frame)
+        return cls(sky, tuple(check_edges("energy", energy).tolist()))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the counts: (energy, y, x), or (energy,) for a spectrum."""
+        sky = () if self.sky is None else self.sky.shape
+        return (len(self.energy) - 1, *sky)
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Dimensions of the counts."""
+        return ("energy", *(() if self.sky is None else self.sky.dims()))
+
+    def coords(self) -> dict[str, xr.Variable]:
+        """Coordinates of a dataset with this geometry."""
+        sky = {} if self.sky is None else self.sky.coords()
+        return {**axis_coords("energy", self.energy), **sky}
+
+
+def sky_dims(ds: xr.Dataset | xr.DataArray, grid: str = "") -> tuple[Hashable, ...]:
+    """Names of the sky dimensions of a dataset that are there; none for a spectrum.
+
+    Parameters
+    ----------
+    ds : Dataset or DataArray
+    grid : str
+        "" for the grid of the counts; "exposure", "psf" or "edisp" for that of a response with its own.
+    """
+    for names in sky_names(grid):
+        if any(name in ds.dims for name in names):
+            return tuple(name for name in names if name in ds.dims)
+    return ()
+
+
+def own_grid(ds: xr.Dataset, name: str) -> str:
+    """Return the sky grid a variable lives on: its own ("psf", ...) or that of the counts ("")."""
+    dims = {str(dim) for dim in ds[name].dims}
+    return next((grid for grid in GRIDS[1:] for names in sky_names(grid) if dims & set(names)), "")
+
+
+def sky_grid(ds: xr.Dataset | xr.DataArray, grid: str = "") -> SkyGrid:
+    """Sky grid of a dataset, derived from its header and pixel labels.
+
+    Parameters
+    ----------
+    ds : Dataset or DataArray
+        Any selection of a dataset: sliced, strided, reversed, coarsened.
+    grid : str
+        As in `sky_dims`.
+
+    Raises
+    ------
+    GeometryError
+        If there is no sky, the labels are uneven, or the ``wcs`` coordinate is gone: xarray drops it when two maps
+        of different grids meet.
+    """
+    suffix = f"_{grid}" if grid else ""
+    missing = [name + suffix for name in ("wcs", "y", "x") if name + suffix not in ds.coords]
+    if missing:
+        what = "maps of different sky grids were combined, or it never had a sky" if "wcs" in missing[0] else "dropped"
+        raise GeometryError(f"the dataset has no coordinate {missing} ({what}): use maps of one grid")
+    wcs = ds.coords[f"wcs{suffix}"]
+    header = wcs.attrs.get("header")
+    if not isinstance(header, str):
+        raise GeometryError(f"coordinate wcs{suffix}: attribute 'header' is missing: copy the coordinate whole")
+    sky = SkyGrid.from_labels(header, ds.coords[f"y{suffix}"].values, ds.coords[f"x{suffix}"].values)
+    if wcs.ndim or sky.crc != int(wcs):
+        raise GeometryError(
+            f"coordinate wcs{suffix}: its value {wcs.values} is not the CRC-32 of its header, {sky.crc}: "
+            "maps of different sky grids were combined, or the header was changed"
+        )
+    return sky
+
+
+def geom(ds: xr.Dataset) -> Geom:
+    """Geometry of the counts of a dataset."""
+    sky = sky_grid(ds) if "wcs" in ds.coords or sky_dims(ds) else None
+    return Geom(sky, tuple(axis_edges(ds, "energy").tolist()))
+
+
+def same_grid(a: xr.Dataset | xr.DataArray, b: xr.Dataset | xr.DataArray) -> SkyGrid:
+    """Return the common sky grid of two datasets, refused with the difference if there is none.
+
+    Raises
+    ------
+    GeometryError
+        If the parent headers differ in more than the position of their first pixel, or the pixels are not the same.
+    """
+    one, two = sky_grid(a), sky_grid(b)
+    other = two.on(one)
+    if other is None:
+        lines = zip(one.header.splitlines(), two.header.splitlines(), strict=False)
+        differing = [f"{x} against {y}" for x, y in lines if x != y] or ["a different number of cards"]
+        raise GeometryError(f"two different sky grids: {'; '.join(differing)}: resample one map onto the other")
+    if one.shape != other.shape or one.origin != other.origin or one.step != other.step:
+        raise GeometryError(
+            f"different pixels of one sky grid: (y, x) from {one.origin} in steps of {one.step}, {one.shape} pixels, "
+            f"against {other.origin}, {other.step}, {other.shape}: select the same pixels of both"
+        )
+    return one
+
+
+def sky_faults(ds: xr.Dataset) -> Iterator[str]:
+    """Every fault of the sky grids of a dataset, a sentence each."""
+    for grid in GRIDS:
+        if sky_dims(ds, grid):
+            try:
+                sky_grid(ds, grid)
+            except GeometryError as error:
+                yield f"sky grid {grid or 'of the counts'}: {error}"
+
+
+def solid_angle(ds: xr.Dataset) -> xr.DataArray:
+    """Solid angle of the pixels of a dataset, sr, on its sky dimensions; see `SkyGrid.solid_angle`."""
+    sky = sky_grid(ds)
+    area = xr.DataArray(sky.solid_angle(), dims=sky.dims(), attrs={"units": "sr"}, name="solid_angle")
+    return area.isel({dim: 0 for dim in sky.dims() if dim not in ds.dims})

@@ -1,0 +1,116 @@
+"""Opening datasets: the function `open_dataset`, and the engine ``"xonoff"`` of `xarray.open_dataset` for FITS."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+from xarray.backends import BackendEntrypoint
+
+from xonoff.errors import FormatError
+from xonoff.io import store
+from xonoff.io.fits import open_fits
+
+__all__ = ["OnOffBackend", "open_dataset"]
+
+GZIP, HDF5, FITS = b"\x1f\x8b", b"\x89HDF\r\n\x1a\n", b"SIMPLE"
+
+
+def open_dataset(
+    path: str | os.PathLike[str],
+    *,
+    chunks: Any = None,
+    round_counts_off: bool = True,
+    checksum: bool = False,
+) -> xr.Dataset:
+    """Open an on/off dataset: FITS, gzipped FITS, netCDF or Zarr, told apart by what they hold.
+
+    Parameters
+    ----------
+    path : path
+        File or Zarr directory.
+    chunks : int, dict, "auto" or None
+        As in `xarray.open_dataset`: None reads arrays when they are looked at, ``{}`` makes dask arrays in the chunks
+        of the file.
+    round_counts_off, checksum : bool
+        For FITS, see `xonoff.io.fits.open_fits`. The checksums of netCDF and Zarr are always checked.
+
+    Returns
+    -------
+    Dataset
+
+    Raises
+    ------
+    FormatError
+        If the file is damaged or of no known format.
+    FileNotFoundError
+        If there is nothing at the path.
+
+    Examples
+    --------
+    >>> import tempfile, xonoff
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     xonoff.tutorial.dataset().onoff.to_fits(f"{folder}/crab.fits")
+    ...     ds = xonoff.open_dataset(f"{folder}/crab.fits").load()
+    >>> ds.onoff.name
+    'tutorial'
+    """
+    path = os.fspath(path)
+    kind = _kind(path)
+    if kind == "zarr":
+        return store.open_zarr(path, chunks=chunks)
+    if kind == "netcdf":
+        return store.open_netcdf(path, chunks=chunks)
+    options = {"round_counts_off": round_counts_off, "checksum": checksum}
+    return xr.open_dataset(path, engine=OnOffBackend, chunks=chunks, backend_kwargs=options)
+
+
+def _kind(path: str) -> str:
+    """Format of a file by its first bytes."""
+    if not os.path.exists(path):
+        raise FileNotFoundError(f"{path}: no such file or directory")
+    if os.path.isdir(path):
+        if os.path.exists(os.path.join(path, "zarr.json")):
+            return "zarr"
+        raise FormatError(f"{path}: a directory without zarr.json found, a Zarr store of format 3 or a file accepted")
+    with open(path, "rb") as file:
+        start = file.read(8)
+    if start.startswith(HDF5) or start.startswith(b"CDF"):
+        return "netcdf"
+    if start.startswith((FITS, GZIP)):
+        return "fits"
+    raise FormatError(
+        f"{path}: starts with {start!r}, which is none of FITS, gzipped FITS, netCDF and Zarr: the file is damaged, or "
+        "of another format"
+    )
+
+
+class OnOffBackend(BackendEntrypoint):
+    """Engine of `xarray.open_dataset` for on/off FITS files."""
+
+    description = "On/off counts data of gamma-ray astronomy in FITS files"
+    open_dataset_parameters = ("filename_or_obj", "drop_variables", "round_counts_off", "checksum")
+
+    def open_dataset(  # type: ignore[override]  # xarray wants the options of a backend listed like this
+        self,
+        filename_or_obj: str | os.PathLike[str],
+        *,
+        drop_variables: str | Iterable[str] | None = None,
+        round_counts_off: bool = True,
+        checksum: bool = False,
+    ) -> xr.Dataset:
+        """Open a file, see `xonoff.io.fits.open_fits`."""
+        ds = open_fits(filename_or_obj, round_counts_off=round_counts_off, checksum=checksum)
+        dropped = [drop_variables] if isinstance(drop_variables, str) else list(drop_variables or [])
+        return ds.drop_vars(dropped, errors="ignore")
+
+    def guess_can_open(self, filename_or_obj: Any) -> bool:
+        """Return True for a FITS file whose first extension is a counts map of this layout; others are left alone."""
+        try:
+            path = Path(filename_or_obj)
+            with open(path, "rb") as file:
+                head = file.read(4 * 2880)
+        except (TypeError, ValueError, OSError):
+            return False
+        return head.startswith(FITS) and b"BANDSHDU" in head and b"AXCOLS1" in head

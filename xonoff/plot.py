@@ -1,0 +1,153 @@
+"""Maps on WCS axes and spectra of a dataset, with matplotlib (extra ``plot``).
+
+Every plot takes ``ax=`` and returns the axes it drew on; none calls ``show``. Maps are summed over energy within the
+masks. Plotting computes what it shows.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from xonoff import quantities
+from xonoff.errors import GeometryError
+from xonoff.geometry import sky_dims, sky_grid
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Plots", "sky_map", "spectrum"]
+
+FRAMES = {"icrs": ("Right ascension", "Declination"), "galactic": ("Galactic longitude", "Galactic latitude")}
+
+
+class Plots:
+    """The plots of one dataset, as ``ds.onoff.plot`` offers them.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> ax = xonoff.tutorial.dataset().onoff.plot.counts()
+    >>> ax.get_title()
+    'counts'
+    """
+
+    def __init__(self, ds: xr.Dataset) -> None:
+        self._ds = ds
+
+    def counts(self, *, ax: "Axes | None" = None, **style: Any) -> "Axes":
+        """Map of the counts, summed over energy within the masks."""
+        inside = quantities.mask(self._ds)
+        total = self._ds["counts"].where(inside, 0).sum("energy", dtype=np.float64)
+        return sky_map(total.where(inside.any("energy")), "counts", ax=ax, **style)
+
+    def excess(self, *, ax: "Axes | None" = None, **style: Any) -> "Axes":
+        """Map of the excess, summed over energy within the masks, on a colour scale symmetric about 0."""
+        total = quantities.excess(quantities.on_off_sums(self._ds, "energy"))
+        return sky_map(total, "excess counts", ax=ax, symmetric=True, **style)
+
+    def significance(self, *, ax: "Axes | None" = None, **style: Any) -> "Axes":
+        """Map of the significance of each pixel, summed over energy within the masks, in standard deviations."""
+        total = quantities.significance(self._ds, "energy")
+        return sky_map(total, "significance (standard deviations)", ax=ax, symmetric=True, **style)
+
+    def spectrum(self, *, ax: "Axes | None" = None) -> "Axes":
+        """Counts, background and excess per energy bin, summed over the sky within the masks."""
+        return spectrum(self._ds, ax=ax)
+
+    def peek(self) -> "Figure":
+        """All of these in one figure; of a spectrum, the spectrum alone."""
+        plt = _pyplot()
+        if not sky_dims(self._ds):
+            return self.spectrum().figure  # type: ignore[return-value]  # never a subfigure here
+        sky = sky_grid(self._ds)
+        figure = plt.figure(figsize=(11, 8.5), layout="constrained")
+        for place, draw in enumerate((self.counts, self.excess, self.significance), 1):
+            draw(ax=figure.add_subplot(2, 2, place, projection=sky.wcs))
+        self.spectrum(ax=figure.add_subplot(2, 2, 4))
+        figure.suptitle(self._ds.attrs.get("name", ""))
+        return figure
+
+
+def sky_map(
+    array: xr.DataArray, label: str, *, ax: "Axes | None" = None, symmetric: bool = False, **style: Any
+) -> "Axes":
+    """Draw a map on WCS axes, with a colour bar.
+
+    Parameters
+    ----------
+    array : DataArray (sky)
+        Values; NaN is left blank.
+    label : str
+        Text of the colour bar, with the unit; up to the bracket also the title.
+    ax : Axes, optional
+        Axes with a WCS projection; new ones by default.
+    symmetric : bool
+        Use a two-sided colour scale centred on 0.
+    **style
+        Further arguments of `matplotlib.axes.Axes.imshow`.
+    """
+    if len(sky_dims(array)) != 2:
+        raise GeometryError(f"a map over two sky dimensions is wanted, dims {array.dims} found: a spectrum has no map")
+    sky = sky_grid(array)
+    if ax is None:
+        ax = _pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot(projection=sky.wcs)
+    values = np.asarray(array.transpose(*sky.dims()).values, dtype=float)
+    if symmetric:
+        finite = np.abs(values[np.isfinite(values)])
+        limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+        style = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} | style
+    image = ax.imshow(values, **({"origin": "lower", "interpolation": "nearest"} | style))
+    lon, lat = FRAMES.get(sky.frame, ("Longitude", "Latitude"))
+    ax.set_xlabel(f"{lon} ({sky.frame.upper() if sky.frame == 'icrs' else 'deg'})")
+    ax.set_ylabel(lat)
+    ax.set_title(label.split(" (")[0])
+    colorbar = ax.figure.colorbar(image, ax=ax, shrink=0.85)
+    colorbar.set_label(label)
+    return ax
+
+
+def spectrum(ds: xr.Dataset, *, ax: "Axes | None" = None) -> "Axes":
+    """Draw counts, background and excess per energy bin, with the width of the bins and Poisson errors."""
+    if ax is None:
+        ax = _pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot()
+    sums = quantities.on_off_sums(ds, sky_dims(ds)).compute()
+    energy, bounds = ds["energy"].values, ds["energy_bounds"].values
+    width = np.abs(bounds - energy[:, None]).T
+    background, excess = quantities.background(sums).values, quantities.excess(sums).values
+    n_on, n_off = sums["counts"].values, sums["counts_off"].values
+    alpha = quantities.alpha(sums).values
+    error = np.sqrt(n_on + alpha**2 * n_off)
+    common = {"xerr": width, "linestyle": "none"}
+    ax.errorbar(energy, n_on, yerr=np.sqrt(n_on), label="counts", marker="o", markersize=4, **common)
+    ax.errorbar(energy, background, label="background", marker="", **common)
+    shown = excess > 0
+    ax.errorbar(
+        energy[shown],
+        excess[shown],
+        xerr=width[:, shown],
+        yerr=error[shown],
+        label="excess",
+        marker="s",
+        markersize=4,
+        linestyle="none",
+    )
+    ax.set_xscale("log")
+    if (n_on > 0).any():
+        ax.set_yscale("log", nonpositive="clip")
+        lowest = min(values[values > 0].min() for values in (n_on, background, excess) if (values > 0).any())
+        ax.set_ylim(bottom=lowest / 3)
+    ax.set_xlabel("Energy (TeV)")
+    ax.set_ylabel("Counts per bin")
+    ax.set_title("spectrum of the whole map" if sky_dims(ds) else "spectrum")
+    ax.legend()
+    return ax
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError('plots need matplotlib: pip install "xonoff[plot]"') from error
+    return plt

@@ -1,0 +1,285 @@
+"""Quantities of an on/off dataset, bin by bin and summed: alpha, background, excess, WStat, significance.
+
+Each function takes a dataset and returns labelled arrays, lazy where the dataset is. A bin counts only where all that a
+quantity needs is valid: alpha is NaN where there is no off exposure, a quantity is NaN where anything it is made of is
+negative or not finite, and sums skip such bins and those outside the masks.
+"""
+
+from collections.abc import Callable, Hashable, Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xonoff import stats
+from xonoff.axes import axis_edges
+from xonoff.errors import SchemaError
+from xonoff.schema import MASKS, VARIABLES
+
+__all__ = [
+    "alpha",
+    "background",
+    "data_shape",
+    "energy_range",
+    "excess",
+    "gti",
+    "livetime",
+    "mask",
+    "npred_background",
+    "npred_off",
+    "on_off_sums",
+    "significance",
+    "stat_sum",
+    "wstat",
+]
+
+ON_OFF = ("counts", "counts_off", "acceptance", "acceptance_off")
+
+
+def alpha(ds: xr.Dataset) -> xr.DataArray:
+    """Ratio of the on to the off exposure, ``acceptance / acceptance_off``; NaN where there is no off exposure.
+
+    Returns
+    -------
+    DataArray (energy, sky)
+
+    Raises
+    ------
+    SchemaError
+        If an acceptance is missing.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> xonoff.tutorial.dataset().onoff.alpha.max().item()
+    0.1
+    """
+    return _bins(stats.alpha, ds, ("acceptance", "acceptance_off"), "alpha")
+
+
+def background(ds: xr.Dataset) -> xr.DataArray:
+    """Counts expected in the on region from the off region, ``alpha * counts_off``."""
+    return _bins(stats.background, ds, ("counts_off", "acceptance", "acceptance_off"), "background")
+
+
+def excess(ds: xr.Dataset) -> xr.DataArray:
+    """Counts above the background, ``counts - alpha * counts_off``."""
+    return _bins(stats.excess, ds, ON_OFF, "excess")
+
+
+def wstat(ds: xr.Dataset) -> xr.DataArray:
+    """WStat of each bin for no signal: -2 ln L, profiled over the background; see `xonoff.stats.wstat`.
+
+    Masks are not applied. With no model the signal is 0.
+    """
+    return _bins(_wstat, ds, ON_OFF, "wstat")
+
+
+def npred_off(ds: xr.Dataset) -> xr.DataArray:
+    """Counts predicted in the off region: the profiled background ``mu_off``; with no model the signal is 0."""
+    return _bins(_mu_off, ds, ON_OFF, "npred_off")
+
+
+def npred_background(ds: xr.Dataset) -> xr.DataArray:
+    """Background counts predicted in the on region, ``alpha * mu_off``: the profiled value, not ``alpha * counts_off``."""
+    return _bins(_mu_on, ds, ON_OFF, "npred_background")
+
+
+def significance(ds: xr.Dataset, dim: Hashable | Iterable[Hashable] | None = None) -> xr.DataArray:
+    """Significance of the excess (Li & Ma 1983, eq. 17), with its sign: ``sign(excess) sqrt(WStat)`` for no signal.
+
+    Parameters
+    ----------
+    ds : Dataset
+    dim : str or iterable of str, optional
+        Dimensions to sum over first, within the masks (see `on_off_sums`): "energy" gives a map. By default each bin
+        stands for itself.
+    """
+    return _bins(_significance, ds if dim is None else on_off_sums(ds, dim), ON_OFF, "significance")
+
+
+def stat_sum(ds: xr.Dataset) -> xr.DataArray:
+    """Sum of WStat over all valid bins within the masks, in float64.
+
+    The data are read once, a block at a time; no array of the size of the cube is made.
+
+    Returns
+    -------
+    DataArray ()
+    """
+    names = _require(ds, ON_OFF)
+    cubes = xr.Dataset({name: ds[name].variable for name in names})
+    inside = _mask(ds)
+    if inside is not None:
+        cubes["mask"] = inside
+    if any(array.chunks for array in cubes.variables.values()):
+        total = _block_sums(cubes)
+    else:
+        cubes = xr.broadcast(cubes)[0] if len({v.dims for v in cubes.values()}) > 1 else cubes
+        total = np.float64(stats.wstat_sum(*(array.data for array in cubes.values())))
+    return xr.DataArray(total, name="stat_sum", attrs={"units": "1"})
+
+
+def mask(ds: xr.Dataset) -> xr.DataArray:
+    """Bins that count: within ``mask_safe`` and ``mask_fit``, as far as they are there; a mask value but 1 is outside."""
+    template = ds[_first_cube(ds)]
+    inside = _mask(ds)
+    if inside is None:
+        inside = xr.ones_like(template.variable, dtype=bool)
+    bare = xr.Variable(inside.dims, inside.data).set_dims(template.sizes)
+    return xr.DataArray(bare, coords=template.coords, name="mask")
+
+
+def on_off_sums(ds: xr.Dataset, dim: Hashable | Iterable[Hashable]) -> xr.Dataset:
+    """Sum on/off data over dimensions, within the masks and over valid bins.
+
+    Parameters
+    ----------
+    ds : Dataset
+    dim : str or iterable of str
+        Dimensions to sum over; those that the data do not have are ignored.
+
+    Returns
+    -------
+    Dataset
+        ``counts``, ``counts_off``, ``acceptance`` and ``acceptance_off`` in float64. The latter is ``acceptance *
+        counts_off / sum(alpha * counts_off)``, so that the background and the excess are conserved exactly; where
+        there are no off counts it is the plain sum, so that alpha keeps its true value.
+    """
+    arrays = [ds[name] for name in _require(ds, ON_OFF)]
+    names = {dim} if isinstance(dim, str) else set(dim)  # type: ignore[arg-type]  # a Hashable that is iterable
+    over = [d for d in arrays[0].dims if d in names]
+    valid = np.isfinite(excess(ds).variable)
+    inside = _mask(ds)
+    if inside is not None:
+        valid = valid & inside
+
+    def total(array: xr.Variable) -> xr.Variable:
+        return array.where(valid, 0).sum(over, dtype=np.float64)
+
+    n_on, n_off, a_on, a_off = (total(array.variable) for array in arrays)
+    expected = total(background(ds).variable)
+    effective = a_on * n_off / expected.where(expected > 0, np.nan)
+    sums = dict(zip(ON_OFF, (n_on, n_off, a_on, effective.where(expected > 0, a_off)), strict=True))
+    coords = arrays[0].isel(dict.fromkeys(over, 0), drop=True).coords
+    result = xr.Dataset({name: xr.DataArray(sums[name], coords=coords) for name in ON_OFF})
+    for name in ON_OFF:
+        result[name].attrs = {"units": VARIABLES[name].units}
+    return result
+
+
+def data_shape(ds: xr.Dataset) -> tuple[int, ...]:
+    """Shape of the counts, (energy, sky): that of the first of the on/off variables that is there."""
+    return ds[_first_cube(ds)].shape
+
+
+def energy_range(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Lower edge of the first and upper edge of the last energy bin within the masks, in every pixel.
+
+    Returns
+    -------
+    energy_min, energy_max : DataArray (sky), TeV
+        NaN where no bin is within the masks.
+    """
+    inside = mask(ds)
+    axis_edges(ds, "energy")  # refuses a dataset without them
+    lo, hi = (ds["energy_bounds"].variable.isel(bounds=i).where(inside.variable) for i in (0, 1))
+    coords = inside.isel(energy=0, drop=True).coords
+    ends = (
+        xr.DataArray(lo.min("energy"), coords=coords, name="energy_min"),
+        xr.DataArray(hi.max("energy"), coords=coords, name="energy_max"),
+    )
+    return ends[0].assign_attrs(units="TeV"), ends[1].assign_attrs(units="TeV")
+
+
+def gti(ds: xr.Dataset) -> xr.Dataset:
+    """Good time intervals: ``start`` and ``stop`` (datetime64[ns], TT) and ``duration`` (s), on ``gti``."""
+    if "gti_start" not in ds.variables or "gti_stop" not in ds.variables:
+        raise SchemaError("the dataset has no good time intervals: add gti_start and gti_stop on the dimension gti")
+    start, stop = ds["gti_start"].variable, ds["gti_stop"].variable
+    duration = ((stop - start) / np.timedelta64(1, "ns")).astype(float) * 1e-9
+    duration.attrs = {"units": "s"}
+    return xr.Dataset({"start": start, "stop": stop, "duration": duration})
+
+
+def livetime(ds: xr.Dataset) -> xr.DataArray:
+    """Livetime of all observations together, s."""
+    if "livetime" not in ds.variables:
+        raise SchemaError("the dataset has no livetime: add the coordinate livetime on the dimension obs, in s")
+    return xr.DataArray(ds["livetime"].variable.sum(), name="livetime", attrs={"units": "s"})
+
+
+# -- how it is done ---------------------------------------------------------------------------------------------------
+
+
+def _wstat(n_on: Any, n_off: Any, a_on: Any, a_off: Any) -> npt.NDArray[np.float64]:
+    return stats.wstat(n_on, n_off, stats.alpha(a_on, a_off))
+
+
+def _mu_off(n_on: Any, n_off: Any, a_on: Any, a_off: Any) -> npt.NDArray[np.float64]:
+    return stats.wstat_mu_off(n_on, n_off, stats.alpha(a_on, a_off))
+
+
+def _mu_on(n_on: Any, n_off: Any, a_on: Any, a_off: Any) -> npt.NDArray[np.float64]:
+    ratio = stats.alpha(a_on, a_off)
+    return np.asarray(ratio * stats.wstat_mu_off(n_on, n_off, ratio))
+
+
+def _significance(n_on: Any, n_off: Any, a_on: Any, a_off: Any) -> npt.NDArray[np.float64]:
+    return stats.li_ma(n_on, n_off, stats.alpha(a_on, a_off))
+
+
+def _bins(function: Callable[..., Any], ds: xr.Dataset, names: tuple[str, ...], name: str) -> xr.DataArray:
+    """Apply an array function to variables of a dataset.
+
+    It works on bare variables: coordinates of one dataset need no comparison, which 2-D ones would have to be
+    computed for.
+    """
+    variables = [ds[n].variable for n in _require(ds, names)]
+    template = ds[_first_cube(ds)]
+    result = xr.apply_ufunc(function, *variables, dask="parallelized", output_dtypes=[np.float64])
+    result = result.transpose(*template.dims)
+    result.attrs = {"units": "1"}
+    return xr.DataArray(result, coords=template.coords, name=name)
+
+
+def _mask(ds: xr.Dataset) -> xr.Variable | None:
+    """Bins within the masks; None if there is none, which means all."""
+    masks = [ds[name].variable for name in MASKS if name in ds]
+    masks = [m if m.dtype == bool else m == 1 for m in masks]
+    if not masks:
+        return None
+    inside = masks[0] if len(masks) == 1 else masks[0] & masks[1]
+    return inside
+
+
+def _block_sums(cubes: xr.Dataset) -> Any:
+    """Sum of WStat of dask arrays, a lazy scalar: one number a chunk, then their sum."""
+    import dask.array as da
+
+    arrays = [array.data for array in xr.broadcast(cubes.chunk())[0].unify_chunks().values()]
+    chunks = tuple((1,) * count for count in arrays[0].numblocks)
+    meta = np.empty((0,) * arrays[0].ndim)
+    return da.map_blocks(partial(_one_block, ndim=arrays[0].ndim), *arrays, chunks=chunks, meta=meta).sum()
+
+
+def _one_block(*arrays: npt.NDArray[Any], ndim: int) -> npt.NDArray[np.float64]:
+    return np.full((1,) * ndim, stats.wstat_sum(*arrays))
+
+
+def _require(ds: xr.Dataset, names: tuple[str, ...]) -> tuple[str, ...]:
+    missing = [name for name in names if name not in ds]
+    if missing:
+        what = "; ".join(f"{name}: {VARIABLES[name].description}" for name in missing)
+        raise SchemaError(f"the dataset has no variable {', '.join(missing)} ({what}): add it with ds.assign")
+    return names
+
+
+def _first_cube(ds: xr.Dataset) -> str:
+    """Name of the first variable on the bins of the counts."""
+    cubes = [name for name, variable in VARIABLES.items() if variable.axes == (("energy",),) and name in ds]
+    if not cubes:
+        raise SchemaError("the dataset has no counts, nor any variable on their bins: add one with ds.assign")
+    return cubes[0]

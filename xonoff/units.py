@@ -1,0 +1,103 @@
+"""Angles, energies and positions as people write them, turned into plain floats of the schema's unit."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from astropy import units as u
+
+from xonoff.errors import SchemaError
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+
+__all__ = ["Position", "Value", "floats_in", "lonlat_in", "unit_factor", "value_in"]
+
+#: A number with a unit: a Quantity, a string such as "0.1 deg", or a plain number in the schema's unit.
+Value = Any
+#: A SkyCoord, or (lon, lat) as two values in degrees in the map's frame.
+Position = Any
+
+
+def floats_in(values: Value, unit: str) -> npt.NDArray[np.float64]:
+    """Array of floats in a unit, from a Quantity, a string, or plain numbers that are in the unit already.
+
+    Raises
+    ------
+    SchemaError
+        If the unit is unknown or of another kind, or the text is no quantity.
+
+    Examples
+    --------
+    >>> floats_in(["100 GeV", "1 TeV"], "TeV")
+    array([0.1, 1. ])
+    """
+    if isinstance(values, list | tuple) and any(isinstance(value, str | u.Quantity) for value in values):
+        return np.array([floats_in(value, unit) for value in values])
+    try:
+        if isinstance(values, str | u.Quantity):
+            return np.asarray(u.Quantity(values).to_value(unit), dtype=float)
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:  # astropy's unit errors are among these
+        message = f"{values!r} is no quantity in {unit or 'a plain number'}: give a number, '1 {unit}' or a Quantity"
+        raise SchemaError(message) from error
+
+
+def value_in(value: Value, unit: str) -> float:
+    """One float in a unit, see `floats_in`.
+
+    Examples
+    --------
+    >>> value_in("6 arcmin", "deg"), value_in(0.1, "deg")
+    (0.1, 0.1)
+    """
+    array = floats_in(value, unit)
+    if array.shape:
+        raise SchemaError(f"one value in {unit} is wanted, {array.shape[0]} found")
+    return float(array)
+
+
+def unit_factor(found: str, accepted: str) -> float:
+    """Factor that turns numbers in the unit ``found`` into ``accepted``; 1.0 when they are the same.
+
+    Raises
+    ------
+    SchemaError
+        If the text is no unit, or one of another kind.
+
+    Examples
+    --------
+    >>> unit_factor("GeV", "TeV")
+    0.001
+    """
+    try:
+        return float(u.Unit(found).to(u.Unit("" if accepted == "1" else accepted)))
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"unit {found!r} found, one that converts to {accepted!r} accepted") from error
+
+
+def lonlat_in(position: Position, frame: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Longitude and latitude in degrees in a celestial frame.
+
+    Parameters
+    ----------
+    position : SkyCoord or (lon, lat)
+        A `~astropy.coordinates.SkyCoord` in any frame; or two angles in the frame itself, as numbers in degrees,
+        strings or Quantities.
+    frame : str
+        Name of the frame, "icrs" or "galactic" for example.
+
+    Examples
+    --------
+    >>> lon, lat = lonlat_in((83.63, "22.01 deg"), "icrs")
+    >>> float(lon), float(lat)
+    (83.63, 22.01)
+    """
+    if hasattr(position, "transform_to"):
+        coord: SkyCoord = position.transform_to(frame)
+        return np.asarray(coord.spherical.lon.deg), np.asarray(coord.spherical.lat.deg)
+    try:
+        lon, lat = position
+    except (TypeError, ValueError) as error:
+        raise SchemaError(f"{position!r} is no position: give a SkyCoord or (lon, lat) in the map's frame") from error
+    return floats_in(lon, "deg"), floats_in(lat, "deg")

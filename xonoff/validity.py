@@ -1,0 +1,104 @@
+"""Which bins of a dataset can be trusted, why the others cannot, and the check of a whole dataset."""
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xonoff.errors import SchemaError
+from xonoff.geometry import sky_faults
+from xonoff.quantities import ON_OFF, mask
+from xonoff.schema import MASKS, faults
+
+__all__ = ["REASONS", "invalid", "reason", "validate"]
+
+#: Why a bin is invalid; the position in this table is the value in `reason`, the first that fits counts.
+REASONS = {
+    "valid": "nothing is wrong",
+    "mask_fault": "a mask is neither 0 nor 1",
+    "not_finite": "counts or acceptances are NaN or infinite",
+    "negative": "counts or the on acceptance are below 0",
+    "no_off_exposure": "the off acceptance is not above 0, within the masks",
+}
+
+
+def reason(ds: xr.Dataset) -> xr.DataArray:
+    """Why each bin is invalid, as a position in `REASONS`; 0 for a valid one.
+
+    Missing off exposure counts within the masks only: outside, it is what one expects.
+
+    Returns
+    -------
+    DataArray (energy, sky), uint8
+        With the flags spelled out in ``attrs`` as CF has it.
+    """
+    inside = mask(ds)
+    present = [name for name in ON_OFF if name in ds]
+    masks = [name for name in (*MASKS, "mask_fault") if name in ds]
+    variables = [ds[name].variable for name in (*present, *masks)]
+    codes = xr.apply_ufunc(
+        _codes,
+        inside.variable,
+        *variables,
+        kwargs={"names": (*present, *masks)},
+        dask="parallelized",
+        output_dtypes=[np.uint8],
+    ).transpose(*inside.dims)
+    codes.attrs = {"flag_values": np.arange(len(REASONS), dtype=np.uint8), "flag_meanings": " ".join(REASONS)}
+    return xr.DataArray(codes, coords=inside.coords, name="reason")
+
+
+def invalid(ds: xr.Dataset) -> xr.DataArray:
+    """Return the number of invalid bins by reason, on the dimension ``reason``."""
+    codes = reason(ds).variable
+    names = list(REASONS)[1:]
+    numbers = [(codes == number).sum(dtype=np.int64) for number in range(1, len(REASONS))]
+    return xr.DataArray(xr.Variable.concat(numbers, "reason"), coords={"reason": names}, name="invalid")
+
+
+def validate(ds: xr.Dataset) -> None:
+    """Check a dataset against the data model, structure and values; reads all of it.
+
+    Raises
+    ------
+    SchemaError
+        With every fault found: wrong dimensions, units or coordinates, a broken WCS, invalid bins by reason.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> xonoff.validate(xonoff.tutorial.dataset())
+    """
+    found = [*faults(ds), *sky_faults(ds)]
+    if not found and any(name in ds for name in ON_OFF):
+        counts = invalid(ds).compute()
+        found = [
+            f"{int(n)} bins: {REASONS[str(name)]} ({name}): mask or mend them, ds.onoff.info() counts them"
+            for name, n in zip(counts["reason"].values, counts.values, strict=True)
+            if n
+        ]
+    if found:
+        name = ds.attrs.get("name", "")
+        raise SchemaError(f"dataset {name!r} has {len(found)} faults:\n" + "\n".join(f"- {fault}" for fault in found))
+
+
+def _codes(
+    inside: npt.NDArray[np.bool_], *arrays: npt.NDArray[np.generic], names: tuple[str, ...]
+) -> npt.NDArray[np.uint8]:
+    codes = np.zeros(inside.shape, dtype=np.uint8)
+    values = dict(zip(names, arrays, strict=True))
+    positions = {name: number for number, name in enumerate(REASONS)}
+    for name, array in values.items():  # from the least to the most telling reason, which has the last word
+        if name == "acceptance_off":
+            codes[inside & ~(array > 0)] = positions["no_off_exposure"]
+    for name in ("counts", "counts_off", "acceptance"):
+        if name in values:
+            codes[values[name] < 0] = positions["negative"]
+    for name in ON_OFF:
+        if name in values and values[name].dtype.kind == "f":
+            codes[~np.isfinite(values[name])] = positions["not_finite"]
+    for name in MASKS:
+        if name in values and values[name].dtype != bool:
+            codes[(values[name] != 0) & (values[name] != 1)] = positions["mask_fault"]
+    if "mask_fault" in values:
+        codes[values["mask_fault"].astype(bool)] = positions["mask_fault"]
+    return codes
