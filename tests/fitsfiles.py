@@ -16,7 +16,11 @@ BLOCK = 2880
 def card(key: str, value: object = None, text: str | None = None) -> str:
     """One 80-column card; `text` is put in as it is, whatever the standard says."""
     if text is None:
-        text = f"'{value}'" if isinstance(value, str) else f"{('T' if value else 'F') if isinstance(value, bool) else value}"
+        text = (
+            f"'{value}'"
+            if isinstance(value, str)
+            else f"{('T' if value else 'F') if isinstance(value, bool) else value}"
+        )
     return f"{key:<8}= {text:>20}".ljust(80)[:80]
 
 
@@ -110,14 +114,37 @@ def flip(data: bytes, bit: int) -> bytes:
 
 def _cards_of(data: bytes) -> list[int]:
     """Where the cards with an integer value are."""
-    return [i for i in range(0, len(data), 80) if data[i + 8 : i + 10] == b"= " and data[i + 10 : i + 30].strip().isdigit()]
+    return [
+        i for i in range(0, len(data), 80) if data[i + 8 : i + 10] == b"= " and data[i + 10 : i + 30].strip().isdigit()
+    ]
 
 
 def _lie(data: bytes, rng: np.random.Generator) -> bytes:
     """Give a card another number."""
     cards = _cards_of(data)
     at = cards[rng.integers(len(cards))]
-    numbers = (-1, 0, 1, 2, 3, 7, 8, 9, 16, 999, 1000, 2**15, 2**31 - 1, 2**31, 2**32, 2**48, 10**12, 2**63, 2**64, 10**25)
+    numbers = (
+        -1,
+        0,
+        1,
+        2,
+        3,
+        7,
+        8,
+        9,
+        16,
+        999,
+        1000,
+        2**15,
+        2**31 - 1,
+        2**31,
+        2**32,
+        2**48,
+        10**12,
+        2**63,
+        2**64,
+        10**25,
+    )
     value = numbers[rng.integers(len(numbers))]
     return data[: at + 10] + f"{value:>20}".encode()[:70] + data[at + 30 :]
 

@@ -49,19 +49,44 @@ def energy_edges(lo: Value, hi: Value, *, n: int) -> Floats:
 
 
 def check_edges(name: str, edges: Value) -> Floats:
-    """Edges of an axis as floats in the unit of the schema, refused unless finite, positive and increasing."""
+    """Edges of an axis as floats in the unit of the schema.
+
+    Parameters
+    ----------
+    name : str
+        A name of `xonoff.schema.AXES`.
+    edges : array_like (n + 1,)
+        Plain numbers are in the unit of the schema.
+
+    Raises
+    ------
+    GeometryError
+        Unless there are two edges or more, finite, strictly increasing, and above 0 (offsets: not below 0).
+
+    Examples
+    --------
+    >>> check_edges("rad", ["0 deg", "6 arcmin"])
+    array([0. , 0.1])
+    """
     axis = AXES[name]
     values = np.atleast_1d(floats_in(edges, "" if axis.units == "1" else axis.units))
-    lowest_is_fine = values[0] > 0 if axis.scale == "log" else values[0] >= 0
     if values.ndim != 1 or len(values) < 2 or not np.isfinite(values).all():
         raise GeometryError(f"{name}: at least two finite edges are wanted, {values} found")
-    if not (np.diff(values) > 0).all() or not lowest_is_fine:
-        raise GeometryError(f"{name}: positive, strictly increasing edges are wanted, {values} found")
+    if not (np.diff(values) > 0).all() or not (values[0] > 0 if axis.scale == "log" else values[0] >= 0):
+        lowest = "above 0" if axis.scale == "log" else "not below 0"
+        raise GeometryError(f"{name}: strictly increasing edges {lowest} are wanted, {values} found")
     return values
 
 
 def bin_centers(name: str, bounds: Floats) -> Floats:
-    """Centres of bins: logarithmic for energies, linear for other axes; ``bounds`` has the shape (bins, 2)."""
+    """Centres of bins, logarithmic for energies, linear for other axes; ``bounds`` has the shape (bins, 2).
+
+    Examples
+    --------
+    >>> bounds = np.array([[1.0, 4.0], [4.0, 9.0]])
+    >>> bin_centers("energy", bounds), bin_centers("rad", bounds)
+    (array([2., 6.]), array([2.5, 6.5]))
+    """
     lo, hi = bounds[:, 0], bounds[:, 1]
     return np.sqrt(lo) * np.sqrt(hi) if AXES[name].scale == "log" else 0.5 * (lo + hi)
 
@@ -92,7 +117,7 @@ def axis_coords(name: str, edges: Value) -> dict[str, xr.Variable]:
     units = AXES[name].units
     return {
         name: xr.Variable(name, bin_centers(name, bounds), {"units": units, "bounds": f"{name}_bounds"}),
-        f"{name}_bounds": xr.Variable((name, "bounds"), bounds, {"units": units}),
+        f"{name}_bounds": xr.Variable((name, "bounds"), bounds),  # CF: bounds have the units of their axis
     }
 
 
@@ -102,15 +127,24 @@ def axis_edges(ds: xr.Dataset, name: str) -> Floats:
     Raises
     ------
     GeometryError
-        If the axis is missing, or its bins do not adjoin, as after a selection with a step.
+        If the axis is missing, or its bins do not adjoin in increasing order: after a selection with a step, a
+        reversal, or xarray's plain ``coarsen``, which averages the edges.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset(coords=axis_coords("energy", [1, 4, 9, 16]))
+    >>> axis_edges(ds.isel(energy=slice(1, None)), "energy")
+    array([ 4.,  9., 16.])
     """
     bounds_name = f"{name}_bounds"
     if bounds_name not in ds.coords:
         raise GeometryError(f"the dataset has no {bounds_name!r}: add the axis with xonoff.axes.axis_coords")
     bounds = ds[bounds_name].values.reshape(-1, 2)
-    if not np.array_equal(bounds[1:, 0], bounds[:-1, 1]):
+    if not len(bounds):
+        raise GeometryError(f"{name}: no bin is left: select at least one")
+    if not np.array_equal(bounds[1:, 0], bounds[:-1, 1]) or not (bounds[:, 0] < bounds[:, 1]).all():
         raise GeometryError(
-            f"{name}: the bins do not adjoin ({bounds.tolist()}), so they have no common edges: "
-            "select a contiguous range, or use ds.onoff.downsample for wider bins"
+            f"{name}: the bins do not adjoin in increasing order ({bounds.tolist()}), so they have no common edges: "
+            "select a contiguous range, or use ds.onoff.resample_energy for wider bins"
         )
     return np.concatenate([bounds[:1, 0], bounds[:, 1]])

@@ -7,6 +7,8 @@ counts and their energy axis, and `same_grid` refuses to mix two maps. Nothing h
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from xonoff.axes import axis_coords, axis_edges, check_edges
@@ -68,10 +70,12 @@ class Geom:
             Edges of the energy axis, TeV; see `xonoff.energy_edges`.
         """
         size = value_in(pixel_size, "deg")
-        widths = width if isinstance(width, tuple) else (width, width)
-        if not size > 0:
+        if not 0 < size < np.inf:
             raise GeometryError(f"pixel_size: a positive angle is wanted, {pixel_size!r} found")
-        nx, ny = (round(value_in(w, "deg") / size) for w in widths)
+        widths = [value_in(w, "deg") for w in (width if isinstance(width, tuple) else (width, width))]
+        if len(widths) != 2 or not all(size / 2 < w < np.inf for w in widths):
+            raise GeometryError(f"width: one or two angles of at least a pixel are wanted, {width!r} found")
+        nx, ny = (round(w / size) for w in widths)
         sky = SkyGrid.create(center, shape=(ny, nx), pixel_size=size, projection=projection, frame=frame)
         return cls(sky, tuple(check_edges("energy", energy).tolist()))
 
@@ -138,8 +142,10 @@ def sky_grid(ds: xr.Dataset | xr.DataArray, grid: str = "") -> SkyGrid:
     header = wcs.attrs.get("header")
     if not isinstance(header, str):
         raise GeometryError(f"coordinate wcs{suffix}: attribute 'header' is missing: copy the coordinate whole")
-    sky = SkyGrid.from_labels(header, ds.coords[f"y{suffix}"].values, ds.coords[f"x{suffix}"].values)
-    if wcs.ndim or sky.crc != int(wcs):
+    if wcs.ndim:
+        raise GeometryError(f"coordinate wcs{suffix}: dims {wcs.dims} found, none accepted: take one map of the stack")
+    sky = SkyGrid.from_labels(header, *(_labels(ds.coords[f"{name}{suffix}"]) for name in ("y", "x")))
+    if sky.crc != int(wcs):
         raise GeometryError(
             f"coordinate wcs{suffix}: its value {wcs.values} is not the CRC-32 of its header, {sky.crc}: "
             "maps of different sky grids were combined, or the header was changed"
@@ -164,9 +170,9 @@ def same_grid(a: xr.Dataset | xr.DataArray, b: xr.Dataset | xr.DataArray) -> Sky
     one, two = sky_grid(a), sky_grid(b)
     other = two.on(one)
     if other is None:
-        lines = zip(one.header.splitlines(), two.header.splitlines(), strict=False)
-        differing = [f"{x} against {y}" for x, y in lines if x != y] or ["a different number of cards"]
-        raise GeometryError(f"two different sky grids: {'; '.join(differing)}: resample one map onto the other")
+        raise GeometryError(
+            f"two different sky grids: {'; '.join(one.differences(two))}: resample one map onto the other"
+        )
     if one.shape != other.shape or one.origin != other.origin or one.step != other.step:
         raise GeometryError(
             f"different pixels of one sky grid: (y, x) from {one.origin} in steps of {one.step}, {one.shape} pixels, "
@@ -190,3 +196,13 @@ def solid_angle(ds: xr.Dataset) -> xr.DataArray:
     sky = sky_grid(ds)
     area = xr.DataArray(sky.solid_angle(), dims=sky.dims(), attrs={"units": "sr"}, name="solid_angle")
     return area.isel({dim: 0 for dim in sky.dims() if dim not in ds.dims})
+
+
+def _labels(coord: xr.DataArray) -> npt.NDArray[np.generic]:
+    """Pixel labels. They are few and no data, so a chunked dataset stays lazy while they are looked at on the spot."""
+    if coord.chunks is None:
+        return np.asarray(coord.values)
+    try:
+        return np.asarray(coord.compute(scheduler="synchronous").values)
+    except ValueError:  # persisted on a cluster, which alone has them
+        return np.asarray(coord.values)

@@ -57,15 +57,18 @@ class Plots:
         return spectrum(self._ds, ax=ax)
 
     def peek(self) -> "Figure":
-        """All of these in one figure; of a spectrum, the spectrum alone."""
+        """All of these in one figure; of a spectrum, the spectrum alone; without off data, the counts."""
         plt = _pyplot()
         if not sky_dims(self._ds):
             return self.spectrum().figure  # type: ignore[return-value]  # never a subfigure here
-        sky = sky_grid(self._ds)
-        figure = plt.figure(figsize=(11, 8.5), layout="constrained")
-        for place, draw in enumerate((self.counts, self.excess, self.significance), 1):
-            draw(ax=figure.add_subplot(2, 2, place, projection=sky.wcs))
-        self.spectrum(ax=figure.add_subplot(2, 2, 4))
+        complete = all(name in self._ds for name in quantities.ON_OFF)
+        maps = (self.counts, self.excess, self.significance) if complete else (self.counts,)
+        rows = 2 if complete else 1
+        wcs = sky_grid(self._ds).wcs
+        figure = plt.figure(figsize=(11, 4.25 * rows), layout="constrained")
+        for place, draw in enumerate(maps, 1):
+            draw(ax=figure.add_subplot(rows, 2, place, projection=wcs))
+        self.spectrum(ax=figure.add_subplot(rows, 2, 2 * rows))
         figure.suptitle(self._ds.attrs.get("name", ""))
         return figure
 
@@ -112,37 +115,56 @@ def spectrum(ds: xr.Dataset, *, ax: "Axes | None" = None) -> "Axes":
     """Draw counts, background and excess per energy bin, with the width of the bins and Poisson errors."""
     if ax is None:
         ax = _pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot()
-    sums = quantities.on_off_sums(ds, sky_dims(ds)).compute()
     energy, bounds = ds["energy"].values, ds["energy_bounds"].values
     width = np.abs(bounds - energy[:, None]).T
-    background, excess = quantities.background(sums).values, quantities.excess(sums).values
-    n_on, n_off = sums["counts"].values, sums["counts_off"].values
-    alpha = quantities.alpha(sums).values
-    error = np.sqrt(n_on + alpha**2 * n_off)
-    common = {"xerr": width, "linestyle": "none"}
-    ax.errorbar(energy, n_on, yerr=np.sqrt(n_on), label="counts", marker="o", markersize=4, **common)
-    ax.errorbar(energy, background, label="background", marker="", **common)
-    shown = excess > 0
-    ax.errorbar(
-        energy[shown],
-        excess[shown],
-        xerr=width[:, shown],
-        yerr=error[shown],
-        label="excess",
-        marker="s",
-        markersize=4,
-        linestyle="none",
-    )
+    points = _points(ds).compute()
+    for name, marker in {"counts": "o", "background": "", "excess": "s"}.items():
+        if name in points:
+            value, error = points[name].values, points[f"{name}_error"].values
+            shown = value > 0  # the scale is logarithmic
+            ax.errorbar(
+                energy[shown],
+                value[shown],
+                xerr=width[:, shown],
+                yerr=error[shown],
+                label=name,
+                marker=marker,
+                markersize=4,
+                linestyle="none",
+            )
     ax.set_xscale("log")
-    if (n_on > 0).any():
-        ax.set_yscale("log", nonpositive="clip")
-        lowest = min(values[values > 0].min() for values in (n_on, background, excess) if (values > 0).any())
-        ax.set_ylim(bottom=lowest / 3)
+    ax.set_yscale("log", nonpositive="clip")
+    lowest = min((values[values > 0].min() for values in _values(points) if (values > 0).any()), default=1.0)
+    ax.set_ylim(bottom=lowest / 3)
     ax.set_xlabel("Energy (TeV)")
     ax.set_ylabel("Counts per bin")
     ax.set_title("spectrum of the whole map" if sky_dims(ds) else "spectrum")
     ax.legend()
     return ax
+
+
+def _points(ds: xr.Dataset) -> xr.Dataset:
+    """Counts, and where there are off data background and excess, per energy bin, with their errors."""
+    if not all(name in ds for name in quantities.ON_OFF):
+        counts = ds["counts"].where(quantities.mask(ds), 0).sum(sky_dims(ds), dtype=np.float64)
+        return xr.Dataset({"counts": counts, "counts_error": np.sqrt(counts)})
+    sums = quantities.on_off_sums(ds, sky_dims(ds))
+    alpha, counts = quantities.alpha(sums), sums["counts"]
+    background_error = alpha * np.sqrt(sums["counts_off"])
+    return xr.Dataset(
+        {
+            "counts": counts,
+            "counts_error": np.sqrt(counts),
+            "background": quantities.background(sums),
+            "background_error": background_error,
+            "excess": quantities.excess(sums),
+            "excess_error": np.sqrt(counts + background_error**2),
+        }
+    )
+
+
+def _values(points: xr.Dataset) -> list[np.ndarray]:
+    return [array.values for name, array in points.items() if not str(name).endswith("_error")]
 
 
 def _pyplot() -> Any:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import xarray as xr
 
 from xonoff import stats
-from xonoff.axes import axis_edges
 from xonoff.errors import SchemaError
 from xonoff.schema import MASKS, VARIABLES
 
@@ -163,8 +162,9 @@ def on_off_sums(ds: xr.Dataset, dim: Hashable | Iterable[Hashable]) -> xr.Datase
     expected = total(background(ds).variable)
     effective = a_on * n_off / expected.where(expected > 0, np.nan)
     sums = dict(zip(ON_OFF, (n_on, n_off, a_on, effective.where(expected > 0, a_off)), strict=True))
-    coords = arrays[0].isel(dict.fromkeys(over, 0), drop=True).coords
-    result = xr.Dataset({name: xr.DataArray(sums[name], coords=coords) for name in ON_OFF})
+    kept = {"bounds", *n_on.dims}
+    dropped = [name for name, coord in ds.coords.items() if not set(coord.dims) <= kept]
+    result = xr.Dataset(sums, ds.coords.to_dataset().drop_vars(dropped).coords)
     for name in ON_OFF:
         result[name].attrs = {"units": VARIABLES[name].units}
     return result
@@ -184,8 +184,12 @@ def energy_range(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
         NaN where no bin is within the masks.
     """
     inside = mask(ds)
-    axis_edges(ds, "energy")  # refuses a dataset without them
-    lo, hi = (ds["energy_bounds"].variable.isel(bounds=i).where(inside.variable) for i in (0, 1))
+    if "energy_bounds" not in ds.coords:
+        raise SchemaError("the dataset has no coordinate energy_bounds: add the axis with xonoff.axes.axis_coords")
+    lo, hi = (
+        xr.apply_ufunc(_where, inside.variable, edge, dask="parallelized", output_dtypes=[np.float64])
+        for edge in (ds["energy_bounds"].variable.isel(bounds=0), ds["energy_bounds"].variable.isel(bounds=1))
+    )
     coords = inside.isel(energy=0, drop=True).coords
     ends = (
         xr.DataArray(lo.min("energy"), coords=coords, name="energy_min"),
@@ -212,6 +216,10 @@ def livetime(ds: xr.Dataset) -> xr.DataArray:
 
 
 # -- how it is done ---------------------------------------------------------------------------------------------------
+
+
+def _where(inside: Any, edge: Any) -> npt.NDArray[np.float64]:
+    return np.where(inside, edge, np.nan)
 
 
 def _wstat(n_on: Any, n_off: Any, a_on: Any, a_off: Any) -> npt.NDArray[np.float64]:

@@ -199,9 +199,8 @@ def _axis_faults(ds: xr.Dataset) -> Iterator[str]:
             missing = name if name not in ds.coords else bounds
             yield f"{name}: coordinate {missing!r} is missing: build the axis with xonoff.axes.axis_coords"
             continue
-        for coord in (name, bounds):
-            if ds[coord].attrs.get("units") != axis.units:
-                yield f"{coord}: units {ds[coord].attrs.get('units')!r} found, {axis.units!r} accepted"
+        if ds[name].attrs.get("units") != axis.units:
+            yield f"{name}: units {ds[name].attrs.get('units')!r} found, {axis.units!r} accepted"
         if ds[bounds].dims != (name, "bounds") or ds.sizes["bounds"] != 2:
             yield f"{bounds}: dims {ds[bounds].dims} found, ({name!r}, 'bounds') with 2 bounds accepted"
             continue

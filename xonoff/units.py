@@ -1,15 +1,13 @@
 """Angles, energies and positions as people write them, turned into plain floats of the schema's unit."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from astropy import units as u
+from astropy.coordinates import SkyCoord
 
 from xonoff.errors import SchemaError
-
-if TYPE_CHECKING:
-    from astropy.coordinates import SkyCoord
 
 __all__ = ["Position", "Value", "floats_in", "lonlat_in", "unit_factor", "value_in"]
 
@@ -32,15 +30,18 @@ def floats_in(values: Value, unit: str) -> npt.NDArray[np.float64]:
     >>> floats_in(["100 GeV", "1 TeV"], "TeV")
     array([0.1, 1. ])
     """
-    if isinstance(values, list | tuple) and any(isinstance(value, str | u.Quantity) for value in values):
-        return np.array([floats_in(value, unit) for value in values])
     try:
+        if isinstance(values, list | tuple) and any(isinstance(value, str | u.Quantity) for value in values):
+            return np.array([floats_in(value, unit) for value in values], dtype=float)
         if isinstance(values, str | u.Quantity):
             return np.asarray(u.Quantity(values).to_value(unit), dtype=float)
-        return np.asarray(values, dtype=float)
+        numbers = np.asarray(values)
+        if numbers.dtype.kind not in "fiu":  # numpy would take None for NaN, True for 1 and "1" for 1
+            raise TypeError(f"{numbers.dtype} found")
+        return numbers.astype(float)
     except (TypeError, ValueError) as error:  # astropy's unit errors are among these
-        message = f"{values!r} is no quantity in {unit or 'a plain number'}: give a number, '1 {unit}' or a Quantity"
-        raise SchemaError(message) from error
+        accepted = f"a number in {unit}, text such as '1 {unit}' or a Quantity" if unit else "a number without unit"
+        raise SchemaError(f"{values!r} found, {accepted} accepted: {error}") from error
 
 
 def value_in(value: Value, unit: str) -> float:
@@ -53,7 +54,7 @@ def value_in(value: Value, unit: str) -> float:
     """
     array = floats_in(value, unit)
     if array.shape:
-        raise SchemaError(f"one value in {unit} is wanted, {array.shape[0]} found")
+        raise SchemaError(f"one value in {unit} is wanted, {array.size} found")
     return float(array)
 
 
@@ -94,7 +95,7 @@ def lonlat_in(position: Position, frame: str) -> tuple[npt.NDArray[np.float64], 
     (83.63, 22.01)
     """
     if hasattr(position, "transform_to"):
-        coord: SkyCoord = position.transform_to(frame)
+        coord = SkyCoord(position).transform_to(frame)
         return np.asarray(coord.spherical.lon.deg), np.asarray(coord.spherical.lat.deg)
     try:
         lon, lat = position

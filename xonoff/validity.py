@@ -52,7 +52,9 @@ def invalid(ds: xr.Dataset) -> xr.DataArray:
     codes = reason(ds).variable
     names = list(REASONS)[1:]
     numbers = [(codes == number).sum(dtype=np.int64) for number in range(1, len(REASONS))]
-    return xr.DataArray(xr.Variable.concat(numbers, "reason"), coords={"reason": names}, name="invalid")
+    counts = xr.Variable.concat(numbers, "reason")
+    counts.attrs = {"units": "1"}
+    return xr.DataArray(counts, coords={"reason": names}, name="invalid")
 
 
 def validate(ds: xr.Dataset) -> None:

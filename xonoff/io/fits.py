@@ -133,7 +133,7 @@ class _Reader:
         array = xr.Variable((*names, *sky), data).isel(dict.fromkeys(squashed, 0))
         array.attrs = {"units": variable.units} if variable.units else {}
         array.attrs["long_name"] = variable.description
-        array.encoding = {"source": self.path, "preferred_chunks": _preferred_chunks(array)}
+        array.encoding = _encoding(self.path, array)
         self.variables[variable.name] = array
 
     def axes(self, hdu: HDU) -> dict[str, npt.NDArray[np.float64]]:
@@ -265,7 +265,7 @@ class _Reader:
         dims = ("energy", *self.grids[""][1].dims())
         data = indexing.LazilyIndexedArray(_Elementwise(_any_fault, [p for p in parts if p.shape == hdu.shape], np.dtype(bool)))
         array = xr.Variable(dims, data, {"long_name": VARIABLES["mask_fault"].description})
-        array.encoding = {"source": self.path, "preferred_chunks": _preferred_chunks(array)}
+        array.encoding = _encoding(self.path, array)
         self.variables["mask_fault"] = array
 
     def add_observations(self) -> None:
@@ -349,7 +349,8 @@ def _scale(values: npt.NDArray[Any], factor: float, dtype: Any) -> npt.NDArray[A
 
 def _round(counts: npt.NDArray[Any]) -> npt.NDArray[Any]:
     whole = np.rint(counts)
-    close = np.abs(counts - whole) <= ROUNDING
+    with np.errstate(invalid="ignore"):  # inf - inf
+        close = np.abs(counts - whole) <= ROUNDING
     return np.where(close, whole + 0.0, counts)  # + 0.0 turns -0.0 into 0.0
 
 
@@ -375,13 +376,13 @@ def _edges_of_nodes(nodes: npt.NDArray[np.float64], scale: str) -> npt.NDArray[n
     return np.asarray(np.exp(edges) if scale == "log" else edges, dtype=np.float64)
 
 
-def _preferred_chunks(array: xr.Variable) -> dict[Any, int]:
-    """Chunks for ``chunks={}``: whole planes or tiles of at most 32 MiB, split along the slowest axes first."""
+def _encoding(path: str, array: xr.Variable) -> dict[str, Any]:
+    """Where an array is from, and for one above 32 MiB the chunks of ``chunks={}``, split along the slowest axes."""
     chunks = dict(array.sizes)
     for dim in array.dims:
         while chunks[dim] > 1 and np.prod(list(chunks.values()), dtype=object) * array.dtype.itemsize > 2**25:
             chunks[dim] = -(-chunks[dim] // 2)
-    return chunks
+    return {"source": path} | ({"preferred_chunks": chunks} if chunks != dict(array.sizes) else {})
 
 
 def _read_gti(path: str, hdu: HDU) -> dict[str, xr.Variable]:
@@ -406,10 +407,12 @@ def _read_gti(path: str, hdu: HDU) -> dict[str, xr.Variable]:
             ns = whole.astype(np.int64) * _DAY + np.rint((days - whole + rest) * _DAY).astype(np.int64)
             attrs = {"time_scale": "TT", "long_name": f"{column.lower()} of a good time interval"}
             times[name] = xr.Variable("gti", ns.astype("datetime64[ns]"), attrs)
-    except (KeyError, ValueError, TypeError) as error:
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(f"{path}: HDU GTI: columns START and STOP in s with cards MJDREFI and MJDREFF are wanted: {error}") from error
+    except XonoffError:
+        raise
+    except Exception as error:  # astropy's times raise many kinds
+        raise FormatError(
+            f"{path}: HDU GTI: columns START and STOP in s with cards MJDREFI, MJDREFF and TIMESYS are wanted: {error}"
+        ) from error
     return times
 
 

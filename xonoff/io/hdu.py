@@ -37,7 +37,7 @@ __all__ = ["HDU", "ImageArray", "scan"]
 
 MAX_HDUS = 10_000
 MAX_HEADER_BLOCKS = 2_000  # 72 000 cards
-MAX_HEADERS = 32 << 20  # bytes in one file
+MAX_CARDS = 100_000  # in one file: a second or two of parsing
 MAX_AXES = 8
 MAX_LENGTH = 2**48  # of one axis
 MAX_FIELDS = 999
@@ -56,6 +56,7 @@ HEAP_DTYPES = {"B": "u1", "I": ">i2", "J": ">i4", "E": ">f4", "D": ">f8"}
 COMPRESSIONS = ("GZIP_1", "GZIP_2", "RICE_1", "RICE_ONE", "NOCOMPRESS")
 
 _PRINTABLE = bytes(range(32, 127))
+_EXPONENT = str.maketrans("Dd", "Ee")
 _KEYWORD = re.compile(r"([A-Z0-9_-]{1,8}) *")
 _HIERARCH = re.compile(r"HIERARCH +([!-<>-~][ -<>-~]*?) *= *(.*)")
 _VALUE = re.compile(
@@ -90,7 +91,7 @@ class _Where:
 # ---------------------------------------------------------------------------------------------------- cards
 
 
-@dataclass
+@dataclass(slots=True)
 class _Card:
     """One logical card: a string and its CONTINUE cards are one."""
 
@@ -164,13 +165,13 @@ class _Cards:
         elif kind == "integer":
             card.value = int(match["integer"])
         elif kind == "real":
-            card.value = float(re.sub("[Dd]", "E", match["real"]))
+            card.value = float(match["real"].translate(_EXPONENT))
             if not math.isfinite(card.value):
                 self.where.fail(f"card {card.keyword} is {match['real']}, which no 64-bit float holds")
         elif kind == "complex":
             try:
                 real, imaginary = match["complex"].strip("()").split(",")
-                card.value = complex(*(float(re.sub("[Dd]", "E", part)) for part in (real, imaginary)))
+                card.value = complex(*(float(part.translate(_EXPONENT)) for part in (real, imaginary)))
             except ValueError:
                 self.where.fail(f"card {card.keyword} has the unreadable value {match['complex']}")
         return card
@@ -327,12 +328,12 @@ class _Source:
         file.seek(self.start)
         return file
 
-    def bytes(self) -> NDArray[Any]:
+    def content(self) -> NDArray[Any]:
         """Read all data bytes as a read-only view."""
         if self.held is not None:
             return np.frombuffer(self.held, np.uint8, self.size, self.data)
         with self.open() as file:
-            if self.end == self.data:
+            if not self.size:
                 return np.zeros(0, np.uint8)
             return np.memmap(file, np.uint8, "r", self.data, (self.size,))
 
@@ -340,7 +341,7 @@ class _Source:
         """Ones-complement sums of header and data."""
         with self.open() as file:
             header = word_sum(file.read(self.data - self.start))
-            data, left = 0, -(-(self.size) // BLOCK) * BLOCK
+            data, left = 0, -(-self.size // BLOCK) * BLOCK
             while left and (block := file.read(min(left, BUFFER_BYTES))):
                 data += word_sum(block)
                 left -= len(block)
@@ -453,7 +454,7 @@ class ImageArray(BackendArray):
         return indexing.explicit_indexing_adapter(key, self.shape, indexing.IndexingSupport.BASIC, self._read)
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
-        return self.scaling(self.source.bytes().view(self.scaling.stored).reshape(self.shape)[key])
+        return self.scaling(self.source.content().view(self.scaling.stored).reshape(self.shape)[key])
 
 
 class TiledArray(ImageArray):
@@ -493,7 +494,7 @@ class TiledArray(ImageArray):
 
     def _check_tiles(self, spans: tuple[slice, ...]) -> None:
         """Refuse tiles outside the heap, and gzip tiles that grow beyond what a tile can hold."""
-        data = self.source.bytes()
+        data = self.source.content()
         row, rows, heap = self.layout
         counts = [-(-size // step) for size, step in zip(self.shape, self.tile, strict=True)]
         ranges = [np.arange(s.start // t, (s.stop - 1) // t + 1) for s, t in zip(spans, self.tile, strict=True)]
@@ -603,7 +604,7 @@ class HDU:
         """
         if self.kind != "table" or self.header.get("XTENSION") != "BINTABLE":
             self._source.where.fail("it holds no binary table; a BINTABLE HDU is needed")
-        data = self._source.bytes()
+        data = self._source.content()
         try:
             return {column.name: _read_column(self._source.where, column, data, self) for column in self._columns}
         except FormatError:
@@ -625,10 +626,10 @@ def _read_column(where: _Where, column: _Column, data: NDArray[Any], hdu: HDU) -
             "rewrite the table without it"
         )
     shape = _column_shape(where, column)
+    raw = np.ascontiguousarray(data[: rows * row].reshape(rows, row)[:, column.offset : column.offset + column.width])
     if column.code == "A":
-        return _read_text(where, column, np.ndarray((rows, column.repeat), "u1", data, column.offset, (row, 1)), shape)
-    dtype = np.dtype(COLUMN_DTYPES[column.code])
-    stored = np.ndarray((rows, column.repeat), dtype, data, column.offset, (row, dtype.itemsize)).reshape(rows, *shape)
+        return _read_text(where, column, raw, shape)
+    stored = raw.view(COLUMN_DTYPES[column.code]).reshape(rows, *shape)
     if column.scaling is not None:
         return column.scaling(stored)
     if not np.isin(stored, (ord("T"), ord("F"))).all():
@@ -652,8 +653,8 @@ def _read_text(where: _Where, column: _Column, raw: NDArray[Any], shape: tuple[i
     """Strings end at the first NUL and lose trailing blanks."""
     if not raw.size:
         return np.zeros((len(raw), *shape[:-1]), "U1")
-    text = raw.reshape(len(raw), *shape).copy()
-    text[np.logical_or.accumulate(text == 0, axis=-1)] = 0
+    text = raw.reshape(len(raw), *shape)
+    text = np.where(np.logical_or.accumulate(text == 0, axis=-1), np.uint8(0), text)
     try:
         decoded = text.view(f"S{shape[-1]}")[..., 0].astype("U")
     except UnicodeDecodeError:
@@ -706,12 +707,12 @@ def scan(path: str | os.PathLike[str], checksum: bool = False) -> list[HDU]:
         packed = file.read(2) == b"\x1f\x8b"
         reader: _Reader = _GzipReader(file, where) if packed else _PlainReader(file, where)
         hdus: list[HDU] = []
-        headers = 0
+        cards = 0
         while header := _read_header(reader, _Where(where.path, len(hdus))):
-            headers += len(header)
-            if len(hdus) == MAX_HDUS or headers > MAX_HEADERS:
-                where.fail(f"more than {MAX_HDUS} HDUs or {MAX_HEADERS} bytes of headers; split the file")
+            if len(hdus) == MAX_HDUS or cards > MAX_CARDS:
+                where.fail(f"more than {MAX_HDUS} HDUs or {MAX_CARDS} cards; split the file")
             hdus.append(_build(reader, _Where(where.path, len(hdus)), header))
+            cards += len(hdus[-1].header)
             if checksum:
                 _verify(hdus[-1])
     return hdus
@@ -890,16 +891,18 @@ def _check_compression(cards: _Cards, compression: str, bitpix: int, columns: tu
 
 def _image_header(cards: _Cards, bitpix: int, shape: tuple[int, ...]) -> fits.Header:
     """Header of a compressed image: the cards of its table that speak of the image."""
-    header = fits.Header([("XTENSION", "IMAGE"), ("BITPIX", bitpix), ("NAXIS", len(shape))])
-    header.extend([(f"NAXIS{i}", size) for i, size in enumerate(reversed(shape), 1)])
-    header.extend([("PCOUNT", 0), ("GCOUNT", 1)])
+    made: list[tuple[str, Any]] = [("XTENSION", "IMAGE"), ("BITPIX", bitpix), ("NAXIS", len(shape))]
+    made += [(f"NAXIS{i}", size) for i, size in enumerate(reversed(shape), 1)]
+    made += [("PCOUNT", 0), ("GCOUNT", 1)]
     if bitpix > 0 and (blank := cards.values.get("BLANK", cards.values.get("ZBLANK"))) is not None:
-        header["BLANK"] = blank
-    for card in cards.cards:
-        default = card.keyword == "EXTNAME" and card.value == "COMPRESSED_IMAGE"
-        if not _TABLE_CARD.fullmatch(card.keyword) and not default:
-            header.append(card.to_astropy(), end=True)
-    return header
+        made.append(("BLANK", blank))
+    kept = [
+        card.to_astropy()
+        for card in cards.cards
+        if not _TABLE_CARD.fullmatch(card.keyword)
+        and not (card.keyword == "EXTNAME" and card.value == "COMPRESSED_IMAGE")
+    ]
+    return fits.Header([fits.Card(*entry) for entry in made] + kept)
 
 
 def _verify(hdu: HDU) -> None:

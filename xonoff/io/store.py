@@ -29,7 +29,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import netCDF4
 import numpy as np
@@ -45,7 +45,10 @@ KEY = "xonoff_manifest"
 MARK = "xonoff-manifest-1 "  # begins every Zarr manifest, so that damage to KEY does not pass for its absence
 MAGIC = b"xonoff-manifest1"  # ends every netCDF file with a manifest, after 8 + 8 hex digits of length and CRC-32
 FOOTER = 16 + len(MAGIC)
+PAGE = 4096  # bytes
 NODE = 8192  # bytes; no node of a chunk index in fewer than ten dimensions is longer
+HEAP = b"GCOL\1\0\0\0"  # strings, and references between variables; followed by its length
+SIGNATURES = (HEAP, b"TREE\1", b"OHDR\2", b"OCHK", b"FRHP", b"FHDB", b"FHIB", b"BTHD", b"BTIN", b"BTLF")
 CHUNK = 4 * 2**20  # bytes; the largest chunk of an array in memory
 BLOCK = 64 * 2**20  # bytes; the largest dask block stored as one chunk
 
@@ -355,17 +358,66 @@ def _crc(thing: Any) -> int:
 
 def _seal_netcdf(path: Path) -> None:
     """Append the manifest to a whole netCDF file."""
-    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        nodes, at = [], data.find(b"TREE\x01")  # a chunk may contain these bytes by chance, which does no harm
+    with open(path, "r+b") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            size, pages = len(data), _structure(data)
+        manifest = {"size": size, "pages": pages, "structure": _crc_of_pages(file, pages), "values": _crc_of_values(path)}
+        text = json.dumps(manifest).encode()
+        file.seek(size)
+        file.write(text + b"%08x%08x" % (len(text), zlib.crc32(text)) + MAGIC)
+
+
+def _structure(data: mmap.mmap) -> list[list[int]]:
+    """Byte ranges, in whole pages, that hold the structure of an HDF5 file, found by its signatures.
+
+    A chunk may contain a signature by chance; then some of the data is checked at open too, which does no harm.
+    """
+    pages = {0}
+    for signature in SIGNATURES:
+        at = data.find(signature)
         while at >= 0:
-            nodes.append([at, zlib.crc32(data[at : at + NODE])])
-            at = data.find(b"TREE\x01", at + 1)
-        manifest = json.dumps({"size": len(data), "metadata": _netcdf_metadata(path), "index": nodes}).encode()
-        file.seek(0, os.SEEK_END)
-        file.write(manifest + b"%08x%08x" % (len(manifest), zlib.crc32(manifest)) + MAGIC)
+            length = int.from_bytes(data[at + 8 : at + 16], "little") if signature == HEAP else NODE
+            pages.update(range(at // PAGE, min(at + length, len(data) - 1) // PAGE + 1))
+            at = data.find(signature, at + 1)
+    ranges: list[list[int]] = []
+    for page in sorted(pages):
+        start, stop = page * PAGE, min((page + 1) * PAGE, len(data))
+        if ranges and ranges[-1][1] == start:
+            ranges[-1][1] = stop
+        else:
+            ranges.append([start, stop])
+    return ranges
+
+
+def _crc_of_pages(file: BinaryIO, pages: list[list[int]]) -> int:
+    crc = 0
+    for start, stop in pages:
+        file.seek(start)
+        crc = zlib.crc32(file.read(stop - start), crc)
+    return crc
+
+
+def _crc_of_values(path: Path) -> int:
+    """CRC-32 of attributes, scalars and strings, as plain values so that it does not depend on library versions."""
+    with netCDF4.Dataset(path) as file:
+        file.set_auto_maskandscale(False)
+        everything: list[Any] = [_plain_attrs(file)]
+        for name, variable in sorted(file.variables.items()):
+            everything.append([name, variable.dimensions, _plain_attrs(variable)])
+            if variable.dtype is str:
+                everything.append(np.asarray(variable[...]).ravel().tolist())
+            elif not variable.dimensions:
+                everything.append(np.asarray(variable[...]).tobytes().hex())
+        return _crc(everything)
+
+
+def _plain_attrs(owner: Any) -> dict[str, Any]:
+    values = {name: np.asarray(owner.getncattr(name)) for name in owner.ncattrs()}
+    return {name: [value.dtype.kind, value.tolist()] for name, value in values.items()}
 
 
 def _check_netcdf(path: Path) -> None:
+    """Raise unless the file agrees with its manifest; HDF5 never sees a damaged structure, which may crash it."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         file.seek(max(size - FOOTER, 0))
@@ -380,31 +432,10 @@ def _check_netcdf(path: Path) -> None:
         manifest = json.loads(text)
         if manifest["size"] + length + FOOTER != size:
             raise FormatError(f"{size - length - FOOTER} bytes of data instead of {manifest['size']}")
-        for at, crc in manifest["index"]:
-            file.seek(at)
-            if zlib.crc32(file.read(min(NODE, manifest["size"] - at))) != crc:
-                raise FormatError(f"the chunk index at byte {at} does not match its checksum")
-    if _netcdf_metadata(path) != manifest["metadata"]:
-        raise FormatError("names, dimensions, attributes, scalars or strings do not match their checksum")
-
-
-def _netcdf_metadata(path: Path) -> int:
-    """CRC-32 of what HDF5 does not guard; of plain values only, so that it does not depend on library versions."""
-    with netCDF4.Dataset(path) as file:
-        file.set_auto_maskandscale(False)
-        everything: list[Any] = [_plain_attrs(file), {name: len(dim) for name, dim in file.dimensions.items()}]
-        for name, variable in sorted(file.variables.items()):
-            everything.append([name, str(variable.dtype), variable.dimensions, variable.shape, _plain_attrs(variable)])
-            if variable.dtype is str:
-                everything.append(np.asarray(variable[...]).ravel().tolist())
-            elif not variable.dimensions:
-                everything.append(np.asarray(variable[...]).tobytes().hex())
-        return _crc(everything)
-
-
-def _plain_attrs(owner: Any) -> dict[str, Any]:
-    values = {name: np.asarray(owner.getncattr(name)) for name in owner.ncattrs()}
-    return {name: [value.dtype.kind, value.tolist()] for name, value in values.items()}
+        if _crc_of_pages(file, manifest["pages"]) != manifest["structure"]:
+            raise FormatError("the HDF5 structure does not match its checksum")
+    if _crc_of_values(path) != manifest["values"]:
+        raise FormatError("attributes, scalars or strings do not match their checksum")
 
 
 def _seal_zarr(path: Path) -> None:

@@ -12,7 +12,7 @@ operation rounded as written: never compile this file with ``fastmath``.
 
 import math
 from collections.abc import Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numba import njit
@@ -20,7 +20,14 @@ from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
 Block: TypeAlias = NDArray[np.float64]
-_jit: Callable[[F], F] = njit(nogil=True, cache=True, error_model="numpy")
+
+
+def _jit(function: F) -> F:
+    """Compile on the first call, and keep the result on disk where there is a place to write."""
+    try:
+        return cast(F, njit(nogil=True, cache=True, error_model="numpy")(function))
+    except RuntimeError:  # a read-only installation without a home directory
+        return cast(F, njit(nogil=True, error_model="numpy")(function))
 
 
 @_jit
@@ -121,7 +128,7 @@ def _profile(n_on: float, n_off: float, alpha: float, mu_sig: float) -> tuple[fl
     lack = -scale * mu_sig
     gap = _middle_term(0.0, n_off, alpha, mu_sig)
     root = math.sqrt(gap * gap + on * (on + 2.0 * (off + lack)))
-    middle = _middle_term(n_on, n_off, alpha, mu_sig)
+    middle = gap + on
     m = (middle + root) / (2.0 * scale) if middle >= 0.0 else -2.0 * on * mu_sig / (root - middle)
     return (c + root) / (2.0 * scale), m
 

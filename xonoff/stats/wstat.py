@@ -16,7 +16,7 @@ whose value is not defined is NaN, without a warning. The same names with labels
 import math
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
@@ -29,7 +29,7 @@ FloatArray = NDArray[np.float64]
 
 # A kernel sees at most _BLOCK bins at once: operands that need conversion then stay in the cache. A thread takes
 # _TASK bins at a time. Both are fixed, so sums do not depend on the number of threads.
-_BLOCK = 2**13
+_BLOCK = 2**15
 _TASK = 2**18
 
 
@@ -142,7 +142,7 @@ def li_ma(n_on: ArrayLike, n_off: ArrayLike, alpha: ArrayLike) -> FloatArray:
     --------
     >>> from xonoff.stats import li_ma
     >>> li_ma([100, 3], 100, 0.1).round(4)
-    array([14.8789, -2.5991])
+    array([14.8789, -2.5141])
     """
     from xonoff.stats import kernels
 
@@ -200,7 +200,7 @@ def background(n_off: ArrayLike, a_on: ArrayLike, a_off: ArrayLike) -> FloatArra
 
 
 def excess(n_on: ArrayLike, n_off: ArrayLike, a_on: ArrayLike, a_off: ArrayLike) -> FloatArray:
-    """Counts in the on region above the background.
+    """Give the counts in the on region above the background.
 
     Parameters
     ----------
@@ -276,23 +276,24 @@ def wstat_sum(
 def _elementwise(kernel: Callable[..., None], *values: ArrayLike, keep_float32: bool = False) -> FloatArray:
     """Fill a new array with what the kernel makes of the broadcast values."""
     arrays = [np.asarray(value) for value in values]
-    all_float32 = keep_float32 and all(array.dtype.newbyteorder("=") == np.float32 for array in arrays)
+    all_float32 = keep_float32 and all(array.dtype == np.float32 for array in arrays)
     dtypes: list[DTypeLike] = [np.float32 if all_float32 else np.float64] * len(arrays)
     iterator = _block_iterator([*arrays, None], [*dtypes, np.float64])
     _run(kernel, iterator)
     return cast(FloatArray, iterator.operands[-1][()])
 
 
-def _block_iterator(operands: list[NDArray[Any] | None], dtypes: list[DTypeLike]) -> np.nditer:
+def _block_iterator(operands: Sequence[NDArray[Any] | None], dtypes: Sequence[DTypeLike]) -> np.nditer:
     """Walk the operands together, in the order of memory; numpy allocates an operand that is None.
 
     Operands that are already contiguous and of the right dtype are not copied; others are, block by block.
     """
-    plain = ["nbo", "aligned", "contig"]
+    plain = ["nbo", "aligned", "contig"]  # what the compiled signature asks for
+    op_flags: Any = [["writeonly", "allocate", *plain] if o is None else ["readonly", *plain] for o in operands]
     return np.nditer(
         operands,
         flags=["external_loop", "buffered", "ranged", "zerosize_ok", "delay_bufalloc"],
-        op_flags=[["writeonly", "allocate", *plain] if o is None else ["readonly", *plain] for o in operands],
+        op_flags=op_flags,
         op_dtypes=dtypes,
         casting="same_kind",
         buffersize=_BLOCK,
@@ -307,7 +308,7 @@ def _run(kernel: Callable[..., Any], iterator: np.nditer) -> list[Any]:
     size = iterator.itersize
 
     def run_task(start: int) -> list[Any]:
-        part = iterator.copy()
+        part: Any = iterator.copy()  # numpy's stubs have iterrange read-only
         part.iterrange = (start, min(start + _TASK, size))
         with part:
             return [kernel(*blocks) for blocks in part]

@@ -1,0 +1,70 @@
+"""Cubes for the benchmarks: the same arrays for xonoff and, where it is installed, for gammapy."""
+
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xonoff
+
+SHAPE = (20, 500, 500)
+
+
+def cube(shape: tuple[int, int, int] = SHAPE) -> xr.Dataset:
+    """An on/off dataset in float32 with Poisson counts, 5 million bins by default."""
+    energies, ny, nx = shape
+    edges = xonoff.energy_edges("0.1 TeV", "100 TeV", n=energies)
+    geom = xonoff.Geom.create((83.63, 22.01), width=(nx * 0.02, ny * 0.02), pixel_size=0.02, projection="TAN", energy=edges)
+    rng = np.random.default_rng(1)
+    expected = 5 * np.exp(-np.arange(energies) / 5)[:, None, None] * np.ones(shape)
+    arrays = {
+        "counts": rng.poisson(0.3 * expected),
+        "counts_off": rng.poisson(3 * expected),
+        "acceptance": expected,
+        "acceptance_off": 10 * expected,
+    }
+    variables: dict[str, Any] = {
+        name: (geom.dims, array.astype(np.float32), {"units": "1"}) for name, array in arrays.items()
+    }
+    variables["mask_safe"] = (geom.dims, rng.random(shape) > 0.05)
+    return xr.Dataset(variables, geom.coords(), {"name": "bench"})
+
+
+@pytest.fixture(scope="session")
+def ds() -> xr.Dataset:
+    return cube()
+
+
+@pytest.fixture(scope="session")
+def fits_file(ds: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bench") / "bench.fits"
+    ds.onoff.to_fits(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def peer(fits_file: Path) -> Any:
+    datasets = pytest.importorskip("gammapy.datasets", reason="gammapy 2.1 is not installed: make bench")
+    return datasets.MapDatasetOnOff.read(fits_file)
+
+
+@pytest.fixture
+def measure(benchmark: Any) -> Callable[..., Any]:
+    """Time a call, and note the peak of its extra memory, MB."""
+
+    def run(function: Callable[[], Any], *, group: str, rounds: int = 5) -> Any:
+        result = function()  # warm: compiled kernels, caches of the file system
+        tracemalloc.start()
+        function()
+        benchmark.extra_info["peak_MB"] = round(tracemalloc.get_traced_memory()[1] / 1e6, 2)
+        tracemalloc.stop()
+        benchmark.group = group
+        benchmark.pedantic(function, rounds=rounds, iterations=1)
+        print(f"\n{group}: peak of extra memory {benchmark.extra_info['peak_MB']} MB")
+        return result
+
+    return run

@@ -1,0 +1,69 @@
+"""What holds the package together: layers, cheap import, public names, lint of the documents."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import xonoff
+from xonoff import schema
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "xonoff"
+
+#: Modules by layer; imports point down, or to the same layer.
+LAYERS = {
+    0: ["errors", "schema", "units", "axes", "skygrid", "skyheader", "geometry", "stats"],
+    1: ["quantities", "validity", "summary"],
+    2: ["plot", "io"],
+    3: ["accessor", "tutorial", "__main__", "__init__"],
+}
+LEVEL = {module: level for level, modules in LAYERS.items() for module in modules}
+
+
+def imported(path: Path) -> list[str]:
+    """Top-level modules of xonoff that a file imports, also within functions."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return [name.split(".")[1] for name in found if name.startswith("xonoff.") and name.count(".")]
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert own in LEVEL, f"give {own} a layer"
+    names = [name for name in imported(path) if name in LEVEL]
+    above = [name for name in names if LEVEL[name] > LEVEL[own]]
+    assert not above, f"{own} (layer {LEVEL[own]}) imports {above}"
+
+
+def test_modules_stay_readable() -> None:
+    long = {path.name: n for path in PACKAGE.rglob("*.py") if (n := len(path.read_text().splitlines())) > 450}
+    assert not long, f"split {long}"
+
+
+def test_import_is_cheap_and_quiet() -> None:
+    code = (
+        "import sys, warnings; warnings.simplefilter('error'); import xonoff;"
+        "heavy = {'matplotlib', 'numba', 'scipy', 'distributed', 'dask.distributed', 'gammapy', 'netCDF4', 'zarr', 'regions'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=ROOT)
+    assert out.stdout.strip() == "[]"
+    assert not out.stderr
+
+
+def test_public_names_exist() -> None:
+    for name in xonoff.__all__:
+        assert hasattr(xonoff, name)
+    assert (PACKAGE / "py.typed").exists()
+
+
+def test_the_data_model_page_shows_the_schema() -> None:
+    assert schema.markdown_table() in (ROOT / "docs" / "data-model.md").read_text()

@@ -1,0 +1,18 @@
+"""What the rest need to know of array types: the one place that does."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+__all__ = ["small_values"]
+
+
+def small_values(array: xr.DataArray | xr.Variable) -> npt.NDArray[Any]:
+    """Values of a small coordinate, also of a dataset whose coordinates were chunked along with its data.
+
+    Edges and pixel labels say what a dataset is; they are read at once, on this thread, whatever scheduler is set.
+    """
+    data = array.variable.data if isinstance(array, xr.DataArray) else array.data
+    return np.asarray(data.compute(scheduler="synchronous") if hasattr(data, "dask") else data)
