@@ -88,7 +88,9 @@ def test_edges_are_finite_and_at_least_two(edges: Any) -> None:
         check_edges("energy", edges)
 
 
-@pytest.mark.parametrize(("name", "edges"), [("energy", [2, 1]), ("energy", [1, 1]), ("energy", [0, 1]), ("rad", [-1, 1])])
+@pytest.mark.parametrize(
+    ("name", "edges"), [("energy", [2, 1]), ("energy", [1, 1]), ("energy", [0, 1]), ("rad", [-1, 1])]
+)
 def test_edges_increase_from_zero(name: str, edges: list[float]) -> None:
     with pytest.raises(GeometryError, match=f"{name}: strictly increasing edges (not below|above) 0"):
         check_edges(name, edges)
@@ -98,7 +100,9 @@ def test_offsets_may_begin_at_zero() -> None:
     assert check_edges("rad", [0, 0.5]).tolist() == check_edges("migra", [0, 0.5]).tolist() == [0.0, 0.5]
 
 
-@pytest.mark.parametrize(("lo", "hi", "n"), [(1, 1, 3), (0, 1, 3), (-1, 1, 3), (1, 2, 0), (1, np.inf, 2), (np.nan, 1, 2)])
+@pytest.mark.parametrize(
+    ("lo", "hi", "n"), [(1, 1, 3), (0, 1, 3), (-1, 1, 3), (1, 2, 0), (1, np.inf, 2), (np.nan, 1, 2)]
+)
 def test_energy_edges_refuse_nonsense(lo: float, hi: float, n: int) -> None:
     with pytest.raises(GeometryError, match="0 < lo < hi and n >= 1 are wanted"):
         energy_edges(lo, hi, n=n)

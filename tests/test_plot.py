@@ -56,7 +56,9 @@ def test_peek(ds: xr.Dataset) -> None:
 def test_dask_selections_reversed_and_galactic(lazy: xr.Dataset) -> None:
     figure = lazy.isel(lat=slice(None, None, -2), lon=slice(5, 30)).onoff.peek()
     figure.canvas.draw()
-    geom = xonoff.Geom.create((359.9, 0.1), width=1.0, pixel_size=0.1, projection="TAN", frame="galactic", energy=[1, 2])
+    geom = xonoff.Geom.create(
+        (359.9, 0.1), width=1.0, pixel_size=0.1, projection="TAN", frame="galactic", energy=[1, 2]
+    )
     cube = xr.Dataset({n: (geom.dims, np.ones(geom.shape), {"units": "1"}) for n in quantities.ON_OFF}, geom.coords())
     figure = cube.onoff.peek()
     figure.canvas.draw()

@@ -29,7 +29,9 @@ LAZY = {
 }
 
 
-def spectrum(n_on: list[float], n_off: list[float], a_on: list[float], a_off: list[float], **masks: object) -> xr.Dataset:
+def spectrum(
+    n_on: list[float], n_off: list[float], a_on: list[float], a_off: list[float], **masks: object
+) -> xr.Dataset:
     """A dataset on energy alone."""
     values = {"counts": n_on, "counts_off": n_off, "acceptance": a_on, "acceptance_off": a_off, **masks}
     coords = xonoff.axes.axis_coords("energy", np.geomspace(1, 10, len(n_on) + 1))
@@ -191,7 +193,8 @@ def test_inputs_are_left_alone(ds: xr.Dataset) -> None:
 def test_arithmetic_on_selections(ds: xr.Dataset) -> None:
     part = ds.isel(lat=slice(10, 30, 2), lon=slice(None, None, -1)).sel(energy=slice(1, 10))
     np.testing.assert_array_equal(
-        part.onoff.excess, ds.onoff.excess.isel(lat=slice(10, 30, 2), lon=slice(None, None, -1)).sel(energy=slice(1, 10))
+        part.onoff.excess,
+        ds.onoff.excess.isel(lat=slice(10, 30, 2), lon=slice(None, None, -1)).sel(energy=slice(1, 10)),
     )
     pixel = ds.isel(lat=20, lon=20)
     assert pixel.onoff.excess.dims == ("energy",)

@@ -35,7 +35,21 @@ def test_plain_numbers_are_not_touched() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["1 deg", 1 * u.m, "fast", "1", "", None, True, 1j, b"1", [1, None], ["1 TeV", "1 deg"], [["1 TeV"], 2, [3, 4]], {}],
+    [
+        "1 deg",
+        1 * u.m,
+        "fast",
+        "1",
+        "",
+        None,
+        True,
+        1j,
+        b"1",
+        [1, None],
+        ["1 TeV", "1 deg"],
+        [["1 TeV"], 2, [3, 4]],
+        {},
+    ],
 )
 def test_what_is_no_energy_is_refused(wrong: Any) -> None:
     with pytest.raises(SchemaError, match="a number in TeV, text such as '1 TeV' or a Quantity accepted"):
@@ -55,7 +69,8 @@ def test_one_value_is_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "accepted", "factor"), [("keV", "TeV", 1e-9), ("cm2 s", "m2 s", 1e-4), ("", "1", 1.0), ("1/sr", "sr-1", 1.0)]
+    ("found", "accepted", "factor"),
+    [("keV", "TeV", 1e-9), ("cm2 s", "m2 s", 1e-4), ("", "1", 1.0), ("1/sr", "sr-1", 1.0)],
 )
 def test_unit_factor(found: str, accepted: str, factor: float) -> None:
     assert unit_factor(found, accepted) == pytest.approx(factor, rel=1e-15)

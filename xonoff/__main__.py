@@ -42,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     plot = commands.add_parser("plot", help="draw counts, excess, significance and spectrum of a file")
     plot.set_defaults(run=_plot)
     for command in (info, convert, plot):
-        command.add_argument("file", metavar="FILE" if command is not convert else "IN", help=".fits, .fits.gz, .nc or .zarr")
+        command.add_argument(
+            "file", metavar="FILE" if command is not convert else "IN", help=".fits, .fits.gz, .nc or .zarr"
+        )
         command.add_argument("--checksum", action="store_true", help="check the checksums of a FITS file first")
     convert.add_argument("out", metavar="OUT", help=".fits, .nc or .zarr")
     convert.add_argument("--overwrite", action="store_true", help="replace OUT if it exists")

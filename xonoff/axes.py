@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from xonoff.duck import small_values
 from xonoff.errors import GeometryError
 from xonoff.schema import AXES
 from xonoff.units import Value, floats_in, value_in
@@ -139,7 +140,7 @@ def axis_edges(ds: xr.Dataset, name: str) -> Floats:
     bounds_name = f"{name}_bounds"
     if bounds_name not in ds.coords:
         raise GeometryError(f"the dataset has no {bounds_name!r}: add the axis with xonoff.axes.axis_coords")
-    bounds = ds[bounds_name].values.reshape(-1, 2)
+    bounds = small_values(ds[bounds_name]).reshape(-1, 2)
     if not len(bounds):
         raise GeometryError(f"{name}: no bin is left: select at least one")
     if not np.array_equal(bounds[1:, 0], bounds[:-1, 1]) or not (bounds[:, 0] < bounds[:, 1]).all():

@@ -8,10 +8,10 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
 from xonoff.axes import axis_coords, axis_edges, check_edges
+from xonoff.duck import small_values
 from xonoff.errors import GeometryError
 from xonoff.schema import GRIDS, sky_names
 from xonoff.skygrid import SkyGrid
@@ -144,7 +144,7 @@ def sky_grid(ds: xr.Dataset | xr.DataArray, grid: str = "") -> SkyGrid:
         raise GeometryError(f"coordinate wcs{suffix}: attribute 'header' is missing: copy the coordinate whole")
     if wcs.ndim:
         raise GeometryError(f"coordinate wcs{suffix}: dims {wcs.dims} found, none accepted: take one map of the stack")
-    sky = SkyGrid.from_labels(header, *(_labels(ds.coords[f"{name}{suffix}"]) for name in ("y", "x")))
+    sky = SkyGrid.from_labels(header, *(small_values(ds.coords[f"{name}{suffix}"]) for name in ("y", "x")))
     if sky.crc != int(wcs):
         raise GeometryError(
             f"coordinate wcs{suffix}: its value {wcs.values} is not the CRC-32 of its header, {sky.crc}: "
@@ -196,13 +196,3 @@ def solid_angle(ds: xr.Dataset) -> xr.DataArray:
     sky = sky_grid(ds)
     area = xr.DataArray(sky.solid_angle(), dims=sky.dims(), attrs={"units": "sr"}, name="solid_angle")
     return area.isel({dim: 0 for dim in sky.dims() if dim not in ds.dims})
-
-
-def _labels(coord: xr.DataArray) -> npt.NDArray[np.generic]:
-    """Pixel labels. They are few and no data, so a chunked dataset stays lazy while they are looked at on the spot."""
-    if coord.chunks is None:
-        return np.asarray(coord.values)
-    try:
-        return np.asarray(coord.compute(scheduler="synchronous").values)
-    except ValueError:  # persisted on a cluster, which alone has them
-        return np.asarray(coord.values)

@@ -65,7 +65,7 @@ class Plots:
         maps = (self.counts, self.excess, self.significance) if complete else (self.counts,)
         rows = 2 if complete else 1
         wcs = sky_grid(self._ds).wcs
-        figure = plt.figure(figsize=(11, 4.25 * rows), layout="constrained")
+        figure: Figure = plt.figure(figsize=(11, 4.25 * rows), layout="constrained")
         for place, draw in enumerate(maps, 1):
             draw(ax=figure.add_subplot(rows, 2, place, projection=wcs))
         self.spectrum(ax=figure.add_subplot(rows, 2, 2 * rows))

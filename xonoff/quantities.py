@@ -82,7 +82,7 @@ def npred_off(ds: xr.Dataset) -> xr.DataArray:
 
 
 def npred_background(ds: xr.Dataset) -> xr.DataArray:
-    """Background counts predicted in the on region, ``alpha * mu_off``: the profiled value, not ``alpha * counts_off``."""
+    """Background predicted in the on region, ``alpha * mu_off``: the profiled value, not ``alpha * counts_off``."""
     return _bins(_mu_on, ds, ON_OFF, "npred_background")
 
 
@@ -122,7 +122,7 @@ def stat_sum(ds: xr.Dataset) -> xr.DataArray:
 
 
 def mask(ds: xr.Dataset) -> xr.DataArray:
-    """Bins that count: within ``mask_safe`` and ``mask_fit``, as far as they are there; a mask value but 1 is outside."""
+    """Bins that count: within ``mask_safe`` and ``mask_fit``, as far as they are there; a value but 1 is outside."""
     template = ds[_first_cube(ds)]
     inside = _mask(ds)
     if inside is None:
@@ -156,7 +156,8 @@ def on_off_sums(ds: xr.Dataset, dim: Hashable | Iterable[Hashable]) -> xr.Datase
         valid = valid & inside
 
     def total(array: xr.Variable) -> xr.Variable:
-        return array.where(valid, 0).sum(over, dtype=np.float64)
+        summed: xr.Variable = array.where(valid, 0).sum(over, dtype=np.float64)
+        return summed
 
     n_on, n_off, a_on, a_off = (total(array.variable) for array in arrays)
     expected = total(background(ds).variable)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from xonoff.duck import small_values
+
 __all__ = ["AXES", "GRIDS", "MASKS", "VARIABLES", "Axis", "Variable", "faults", "markdown_table", "units"]
 
 CONVENTIONS = "xonoff-1"
@@ -95,7 +97,14 @@ VARIABLES: dict[str, Variable] = {
             "point spread function",
         ),
         Variable(
-            "psf_exposure", (("energy_true",), ("energy",)), "psf", "m2 s", "f", "sum", "", "weight of the PSF in a stack"
+            "psf_exposure",
+            (("energy_true",), ("energy",)),
+            "psf",
+            "m2 s",
+            "f",
+            "sum",
+            "",
+            "weight of the PSF when stacked",
         ),
         Variable(
             "edisp",
@@ -107,7 +116,7 @@ VARIABLES: dict[str, Variable] = {
             "sum over energy",
             "energy dispersion: probability a bin of energy, or density in migra",
         ),
-        Variable("edisp_exposure", _TRUE, "edisp", "m2 s", "f", "sum", "", "weight of the energy dispersion in a stack"),
+        Variable("edisp_exposure", _TRUE, "edisp", "m2 s", "f", "sum", "", "weight of the dispersion when stacked"),
     )
 }
 
@@ -204,7 +213,7 @@ def _axis_faults(ds: xr.Dataset) -> Iterator[str]:
         if ds[bounds].dims != (name, "bounds") or ds.sizes["bounds"] != 2:
             yield f"{bounds}: dims {ds[bounds].dims} found, ({name!r}, 'bounds') with 2 bounds accepted"
             continue
-        edges = ds[bounds].values
+        edges = small_values(ds[bounds])
         lowest = 0.0 if axis.scale == "lin" else np.nextafter(0, 1)
         if not np.isfinite(edges).all() or not (edges[:, 0] < edges[:, 1]).all() or not (edges >= lowest).all():
             yield f"{bounds}: edges have to be finite, positive and increasing in every bin"

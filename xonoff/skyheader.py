@@ -186,7 +186,8 @@ class SkyHeader:
         ``CRPIX' = (CRPIX - 1 - x0) / dx + 1``, and column j of the CD matrix times the step: scaling CDELT would be
         wrong for a rotated map.
         """
-        crpix = tuple((c - 1 - o) / s + 1 for c, o, s in zip(self.crpix, origin, step, strict=True))
+        # The formula above, written so that the whole map keeps every bit of CRPIX.
+        crpix = tuple((c - o) / s + (1 - 1 / s) for c, o, s in zip(self.crpix, origin, step, strict=True))
         cd = tuple((row[0] * step[0], row[1] * step[1]) for row in self.cd)
         return replace(self, crpix=(crpix[0], crpix[1]), cd=(cd[0], cd[1]))
 

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from xonoff import quantities
+from xonoff.duck import small_values
 from xonoff.geometry import sky_dims, sky_grid
 from xonoff.schema import AXES, GRIDS, MASKS, VARIABLES
 from xonoff.validity import invalid
@@ -47,9 +48,9 @@ def info(ds: xr.Dataset) -> xr.Dataset:
     else:
         for name in ("counts", "background", "counts_off", "acceptance", "acceptance_off"):
             if name in ds:
-                array = ds[name].variable
-                good = inside & xr.apply_ufunc(np.isfinite, array, dask="allowed")
-                out[name] = array.where(good, 0).sum(dtype=np.float64)
+                values = ds[name].variable
+                good = inside & xr.apply_ufunc(np.isfinite, values, dask="allowed")
+                out[name] = values.where(good, 0).sum(dtype=np.float64)
     out["n_bins"] = xr.Variable((), int(np.prod(inside.shape)))
     out["n_bins_mask"] = inside.sum(dtype=np.int64)
     if "livetime" in ds.variables:
@@ -71,12 +72,9 @@ def text(ds: xr.Dataset) -> str:
     """Return the table of `info` as text; reads the data."""
     totals = info(ds).compute()
     rows = [("name", str(totals.attrs["name"])), *axis_rows(ds)]
-    for name, array in totals.items():
-        if name != "invalid":
-            units = str(array.attrs["units"])
-            rows.append((str(name), f"{_number(array.item())} {units if units != '1' else ''}".rstrip()))
-    for name, number in zip(totals["reason"].values, totals["invalid"].values, strict=True):
-        rows.append((f"invalid: {name}", str(int(number))))
+    rows += _total_rows(totals)
+    for why, number in zip(totals["reason"].values, totals["invalid"].values, strict=True):
+        rows.append((f"invalid: {why}", str(int(number))))
     width = max(len(key) for key, _ in rows)
     return "\n".join(f"{key:<{width}}  {value}" for key, value in rows)
 
@@ -86,7 +84,7 @@ def axis_rows(ds: xr.Dataset) -> list[tuple[str, str]]:
     rows = []
     for name, axis in AXES.items():
         if name in ds.dims and f"{name}_bounds" in ds.coords:
-            bounds = ds[f"{name}_bounds"].values
+            bounds = small_values(ds[f"{name}_bounds"])
             units = "" if axis.units == "1" else f" {axis.units}"
             rows.append((name, f"{ds.sizes[name]} bins, {bounds.min():.4g} to {bounds.max():.4g}{units}"))
     for grid in GRIDS:
@@ -110,17 +108,22 @@ def html(ds: xr.Dataset) -> str:
     head = f"<strong>on/off dataset</strong> {escape(str(name))}"
     if present and in_memory:
         totals = info(ds)
-        rows += [
-            (str(key), f"{_number(array.item())} {array.attrs['units'].replace('1', '')}")
-            for key, array in totals.items()
-            if key != "invalid"
-        ]
+        rows += _total_rows(totals)
         bad = {str(r): int(n) for r, n in zip(totals["reason"].values, totals["invalid"].values, strict=True) if n}
         rows.append(("invalid bins", ", ".join(f"{n} {r}" for r, n in bad.items()) or "none"))
     else:
         rows.append(("totals", "not computed: the data are lazy; ds.onoff.info() sums them up"))
     body = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in rows)
     return f"<div>{head}<table>{body}</table></div>"
+
+
+def _total_rows(totals: xr.Dataset) -> list[tuple[str, str]]:
+    rows = []
+    for name, array in totals.items():
+        if name != "invalid":
+            units = str(array.attrs["units"])
+            rows.append((str(name), f"{_number(array.item())} {units if units != '1' else ''}".rstrip()))
+    return rows
 
 
 def _number(value: float) -> str:

@@ -109,7 +109,7 @@ def _offset(sky: SkyGrid | None) -> Floats:
     lon, lat = (np.radians(angle) for angle in sky.lonlat())
     lon0, lat0 = np.radians(SOURCE)
     cosine = np.sin(lat) * np.sin(lat0) + np.cos(lat) * np.cos(lat0) * np.cos(lon - lon0)
-    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))
+    return np.asarray(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
 
 
 def _migration(edges: Floats, e_true: Floats) -> Floats:

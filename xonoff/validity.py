@@ -1,5 +1,7 @@
 """Which bins of a dataset can be trusted, why the others cannot, and the check of a whole dataset."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -83,9 +85,7 @@ def validate(ds: xr.Dataset) -> None:
         raise SchemaError(f"dataset {name!r} has {len(found)} faults:\n" + "\n".join(f"- {fault}" for fault in found))
 
 
-def _codes(
-    inside: npt.NDArray[np.bool_], *arrays: npt.NDArray[np.generic], names: tuple[str, ...]
-) -> npt.NDArray[np.uint8]:
+def _codes(inside: npt.NDArray[np.bool_], *arrays: npt.NDArray[Any], names: tuple[str, ...]) -> npt.NDArray[np.uint8]:
     codes = np.zeros(inside.shape, dtype=np.uint8)
     values = dict(zip(names, arrays, strict=True))
     positions = {name: number for number, name in enumerate(REASONS)}

@@ -18,7 +18,9 @@ def cube(shape: tuple[int, int, int] = SHAPE) -> xr.Dataset:
     """An on/off dataset in float32 with Poisson counts, 5 million bins by default."""
     energies, ny, nx = shape
     edges = xonoff.energy_edges("0.1 TeV", "100 TeV", n=energies)
-    geom = xonoff.Geom.create((83.63, 22.01), width=(nx * 0.02, ny * 0.02), pixel_size=0.02, projection="TAN", energy=edges)
+    geom = xonoff.Geom.create(
+        (83.63, 22.01), width=(nx * 0.02, ny * 0.02), pixel_size=0.02, projection="TAN", energy=edges
+    )
     rng = np.random.default_rng(1)
     expected = 5 * np.exp(-np.arange(energies) / 5)[:, None, None] * np.ones(shape)
     arrays = {

@@ -116,8 +116,9 @@ def replacing_store(path: str | os.PathLike[str], overwrite: bool = False) -> It
         if not target.is_dir():
             raise NotADirectoryError(f"{target} is a file, not a Zarr store; remove it or choose another name")
         if not any((target / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")):
-            raise FileExistsError(f"{target} is a directory but not a Zarr store, so it is not replaced; remove it or "
-                                  "choose another name")  # fmt: skip
+            raise FileExistsError(
+                f"{target} is a directory but not a Zarr store, so it is not replaced; remove it or choose another name"
+            )
     with _beside(target) as part:
         yield part
         for folder, _, files in os.walk(part):
@@ -147,7 +148,7 @@ def _exists(target: Path) -> FileExistsError:
 @contextmanager
 def _beside(target: Path) -> Iterator[Path]:
     """Hand out a temporary name beside the target and leave nothing under it."""
-    if target.exists():  # else debris may be the old data, set aside by a writer killed while it swapped without renameat2
+    if target.exists():  # else debris may be the old data, set aside by a writer killed in `_swap_by_turns`
         _sweep(target)
     part = target.with_name(f"{_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}.part")
     try:

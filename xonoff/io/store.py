@@ -4,62 +4,52 @@
 it whole or not at all (`xonoff.io.atomic`). `open_netcdf` and `open_zarr` read it lazily, and read what plain xarray
 has written as well.
 
-The data itself is guarded chunk by chunk: fletcher32 in netCDF, crc32c in Zarr, checked by those libraries on every
-read. What they do not guard is in a *manifest*, checked at every open:
-
-===================  ================================================  ==========================================
-unguarded            netCDF                                            Zarr
-===================  ================================================  ==========================================
-names, dims, attrs   CRC-32 of all of them                             CRC-32 of every ``zarr.json``
-a lost chunk         CRC-32 of the chunk index (HDF5 ``TREE`` nodes)   every chunk file is there
-unchunked values     CRC-32 of scalars and strings                     (all values are chunked)
-===================  ================================================  ==========================================
-
-Without it a lost chunk reads as zeros, silently, in both formats. A netCDF file carries its manifest as a trailer
-behind the end of the HDF5 data, where other readers do not look and where it can describe the bytes before it; a Zarr
-store carries it as the root attribute ``xonoff_manifest``. Files without a manifest are opened unchecked.
+Every chunk carries a checksum, every file a manifest of the rest (`xonoff.io.manifest`): a flipped bit, a lost chunk or
+a truncated file is an error when it is opened or read, never a number. Files by other writers are opened unchecked.
 """
 
-import json
 import math
-import mmap
 import os
 import re
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import netCDF4
 import numpy as np
 import xarray as xr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from xonoff.errors import FormatError
 from xonoff.io.atomic import replacing, replacing_store
+from xonoff.io.manifest import check_netcdf, check_zarr, seal_netcdf, seal_zarr
 
 __all__ = ["chunk_shape", "open_netcdf", "open_zarr", "to_netcdf", "to_zarr"]
 
-KEY = "xonoff_manifest"
-MARK = "xonoff-manifest-1 "  # begins every Zarr manifest, so that damage to KEY does not pass for its absence
-MAGIC = b"xonoff-manifest1"  # ends every netCDF file with a manifest, after 8 + 8 hex digits of length and CRC-32
-FOOTER = 16 + len(MAGIC)
-PAGE = 4096  # bytes
-NODE = 8192  # bytes; no node of a chunk index in fewer than ten dimensions is longer
-HEAP = b"GCOL\1\0\0\0"  # strings, and references between variables; followed by its length
-SIGNATURES = (HEAP, b"TREE\1", b"OHDR\2", b"OCHK", b"FRHP", b"FHDB", b"FHIB", b"BTHD", b"BTIN", b"BTLF")
 CHUNK = 4 * 2**20  # bytes; the largest chunk of an array in memory
 BLOCK = 64 * 2**20  # bytes; the largest dask block stored as one chunk
 
 STRING = np.dtypes.StringDType()
-NUMBERS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64",
-           "datetime64[ns]", "timedelta64[ns]")  # fmt: skip
+NUMBERS = (
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float32",
+    "float64",
+    "datetime64[ns]",
+    "timedelta64[ns]",
+)
 
-type_of_path = str | os.PathLike[str]
+PathLike = str | os.PathLike[str]
 
 
-def to_netcdf(ds: xr.Dataset, path: type_of_path, *, overwrite: bool = False) -> None:
+def to_netcdf(ds: xr.Dataset, path: PathLike, *, overwrite: bool = False) -> None:
     """Write a dataset as one netCDF-4 file, whole or not at all.
 
     Parameters
@@ -86,16 +76,16 @@ def to_netcdf(ds: xr.Dataset, path: type_of_path, *, overwrite: bool = False) ->
     >>> open_netcdf(path).counts.values
     array([3, 1])
     """
-    local, ready = _local(path), _storable(ds)
-    encoding = {name: _netcdf_encoding(variable) for name, variable in ready.variables.items()}
-    with replacing(local, overwrite) as part:
+    with replacing(_local(path), overwrite) as part:
+        ready = _storable(ds)
+        encoding = {name: _netcdf_encoding(variable) for name, variable in ready.variables.items()}
         ready.to_netcdf(part, engine="netcdf4", format="NETCDF4", encoding=encoding)
-        _seal_netcdf(part)
+        seal_netcdf(part)
         with open_netcdf(part) as written:
-            _require_same(written, ready, local)
+            _require_same(written, ready, path)
 
 
-def to_zarr(ds: xr.Dataset, path: type_of_path, *, overwrite: bool = False) -> None:
+def to_zarr(ds: xr.Dataset, path: PathLike, *, overwrite: bool = False) -> None:
     """Write a dataset as a Zarr (format 3) directory, whole or not at all.
 
     Parameters
@@ -122,16 +112,16 @@ def to_zarr(ds: xr.Dataset, path: type_of_path, *, overwrite: bool = False) -> N
     >>> open_zarr(path).counts.values
     array([3, 1])
     """
-    local, ready = _local(path), _storable(ds)
-    encoding = {name: _zarr_encoding(variable) for name, variable in ready.variables.items()}
-    with replacing_store(local, overwrite) as part:
+    with replacing_store(_local(path), overwrite) as part:
+        ready = _storable(ds)
+        encoding = {name: _zarr_encoding(variable) for name, variable in ready.variables.items()}
         ready.to_zarr(part, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
-        _seal_zarr(part)
+        seal_zarr(part)
         with open_zarr(part) as written:
-            _require_same(written, ready, local)
+            _require_same(written, ready, path)
 
 
-def open_netcdf(path: type_of_path, chunks: Any = None) -> xr.Dataset:
+def open_netcdf(path: PathLike, chunks: Any = None) -> xr.Dataset:
     """Open a netCDF file lazily, after checking all of it but the data, which is checked when read.
 
     Parameters
@@ -153,11 +143,11 @@ def open_netcdf(path: type_of_path, chunks: Any = None) -> xr.Dataset:
     """
     local = _existing(path)
     with _reading(local, "netCDF file"):
-        _check_netcdf(local)
+        check_netcdf(local)
         return _settled(xr.open_dataset(local, engine="netcdf4", chunks=chunks))
 
 
-def open_zarr(path: type_of_path, chunks: Any = None) -> xr.Dataset:
+def open_zarr(path: PathLike, chunks: Any = None) -> xr.Dataset:
     """Open a Zarr directory lazily, after checking all of it but the data, which is checked when read.
 
     Parameters
@@ -179,10 +169,8 @@ def open_zarr(path: type_of_path, chunks: Any = None) -> xr.Dataset:
     """
     local = _existing(path)
     with _reading(local, "Zarr store"):
-        _check_zarr(local)
-        ds = _settled(xr.open_dataset(local, engine="zarr", consolidated=False, chunks=chunks))
-        ds.attrs.pop(KEY, None)
-        return ds
+        check_zarr(local)
+        return _settled(xr.open_dataset(local, engine="zarr", consolidated=False, chunks=chunks))
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
@@ -205,7 +193,7 @@ def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
 # ---- paths and errors
 
 
-def _local(path: type_of_path) -> Path:
+def _local(path: PathLike) -> Path:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"expected the path of a local file or directory, got {type(path).__name__}")
     if "://" in os.fspath(path):
@@ -213,7 +201,7 @@ def _local(path: type_of_path) -> Path:
     return Path(path)
 
 
-def _existing(path: type_of_path) -> Path:
+def _existing(path: PathLike) -> Path:
     local = _local(path)
     if not local.exists():
         raise FileNotFoundError(f"{local} does not exist")
@@ -254,16 +242,18 @@ def _stored(name: str, variable: xr.Variable) -> xr.Variable:
     nothing = variable[(slice(0, 0),) * variable.ndim].data  # what kind of array it is, without reading it
     kind = type(getattr(nothing, "_meta", nothing))
     if kind is not np.ndarray:
-        raise FormatError(f"variable {name!r} holds a {kind.__module__}.{kind.__name__}, which cannot be stored; convert "
-                          "it to a numpy or dask array, with the unit in attrs['units']")  # fmt: skip
+        raise FormatError(
+            f"variable {name!r} holds a {kind.__module__}.{kind.__name__}, which cannot be stored; convert "
+            "it to a numpy or dask array, with the unit in attrs['units']"
+        )
     if variable.dtype.kind in "OTU":
         values = variable.values
-        if not all(isinstance(value, str) and "\0" not in value for value in values.ravel().tolist()):
-            raise FormatError(f"variable {name!r} holds Python objects; numbers, and strings without NUL, can be stored")
-        return variable if variable.dtype == STRING else xr.Variable(variable.dims, values.astype(STRING), variable.attrs)
+        if not _are_strings(values) or any("\0" in value for value in values.flat):
+            raise FormatError(f"variable {name!r} holds Python objects; numbers and strings without NUL can be stored")
+        return xr.Variable(variable.dims, values.astype(STRING), variable.attrs)
     native = variable.dtype.newbyteorder("=")
     if str(native) not in NUMBERS:
-        raise FormatError(f"variable {name!r} has dtype {variable.dtype}; {', '.join(NUMBERS)} and strings can be stored")
+        raise FormatError(f"variable {name!r} has dtype {native}; {', '.join(NUMBERS)} and strings can be stored")
     if native != variable.dtype:
         variable = variable.astype(native)
     if variable.chunks is None:
@@ -273,17 +263,22 @@ def _stored(name: str, variable: xr.Variable) -> xr.Variable:
     return variable if uniform else variable.chunk(dict(zip(variable.dims, chunks, strict=True)))
 
 
+def _are_strings(values: Any) -> bool:
+    return all(isinstance(value, str) for value in values.ravel().tolist())
+
+
 def _check_attrs(where: str, attrs: Mapping[Any, Any]) -> None:
+    plain = (str, int, float, np.integer, np.floating)
     for name, value in attrs.items():
-        items = value if isinstance(value, list | tuple) else value.ravel() if isinstance(value, np.ndarray) else [value]
-        if not isinstance(name, str) or not all(
-            isinstance(item, str | int | float | np.integer | np.floating) and not isinstance(item, bool) for item in items
-        ):
-            raise FormatError(f"attribute {name!r} of {where} is {value!r}; strings, numbers and lists of them can be stored")
+        items = value if isinstance(value, list | tuple) else np.ravel(value).tolist()
+        if not isinstance(name, str) or not all(isinstance(x, plain) and not isinstance(x, bool) for x in items):
+            raise FormatError(
+                f"attribute {name!r} of {where} is {value!r}; strings, numbers and lists of them can be stored"
+            )
 
 
 def _chunks(variable: xr.Variable) -> tuple[int, ...]:
-    """Stored chunk shape of a variable: the dask blocks, unless they are huge."""
+    """Choose the stored chunk shape of a variable: the dask blocks, unless they are huge."""
     if variable.chunks is not None:
         blocks = tuple(max(sizes, default=0) or 1 for sizes in variable.chunks)
         if math.prod(blocks) * variable.dtype.itemsize <= BLOCK:
@@ -303,7 +298,7 @@ def _encoding(variable: xr.Variable) -> dict[str, Any]:
 
 
 def _netcdf_encoding(variable: xr.Variable) -> dict[str, Any]:
-    if variable.size == 0 or variable.ndim == 0 or variable.dtype == STRING:  # HDF5 has no chunks, hence no filters, there
+    if variable.size == 0 or variable.ndim == 0 or variable.dtype == STRING:  # HDF5 has no filters for these
         return _encoding(variable)
     filters = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
     return {**_encoding(variable), **filters, "chunksizes": _chunks(variable)}
@@ -321,164 +316,34 @@ def _settled(ds: xr.Dataset) -> xr.Dataset:
     for name, variable in list(ds.variables.items()):
         if variable.dtype.kind in "OTU":
             values = variable.values
-            if all(isinstance(value, str) for value in values.ravel().tolist()):
+            if _are_strings(values):
                 ds[name] = (variable.dims, values.astype(STRING), variable.attrs)
         ds.variables[name].encoding = {}
     return ds
 
 
-def _require_same(written: xr.Dataset, ds: xr.Dataset, path: Path) -> None:
-    """Raise if the dataset just written reads back otherwise; compared without the numbers, which have checksums."""
-    _require_same_attrs("dataset", written.attrs, ds.attrs, path)
-    if set(written.coords) != set(ds.coords) or set(written.variables) != set(ds.variables):
-        raise FormatError(f"{path}: not written: the format keeps {sorted(map(str, written.variables))} with coordinates "
-                          f"{sorted(map(str, written.coords))}, not {sorted(map(str, ds.coords))}")  # fmt: skip
+def _require_same(written: xr.Dataset, ds: xr.Dataset, path: PathLike) -> None:
+    """Raise if what was just written reads back otherwise; without the numbers, which have checksums."""
+    _require_same_attrs(path, "the dataset", written.attrs, ds.attrs)
+    if set(written.coords) != set(ds.coords) or set(written.data_vars) != set(ds.data_vars):
+        raise FormatError(
+            f"{path} not written: {sorted(map(str, written.coords))} would be the coordinates and "
+            f"{sorted(map(str, written.data_vars))} the variables; drop special attributes"
+        )
     for name, variable in ds.variables.items():
         other = written.variables[name]
         if (other.dims, other.shape, other.dtype) != (variable.dims, variable.shape, variable.dtype):
-            raise FormatError(f"{path}: not written: variable {name!r}, {variable.dtype}{variable.shape}, would read back "
-                              f"as {other.dtype}{other.shape}; rename or drop its special attributes")  # fmt: skip
-        _require_same_attrs(f"variable {name!r}", other.attrs, variable.attrs, path)
+            raise FormatError(
+                f"{path} not written: variable {name!r}, {variable.dtype} {variable.sizes}, would read back "
+                f"as {other.dtype} {other.sizes}; drop special attributes"
+            )
+        _require_same_attrs(path, f"variable {name!r}", other.attrs, variable.attrs)
 
 
-def _require_same_attrs(where: str, found: Mapping[Any, Any], expected: Mapping[Any, Any], path: Path) -> None:
-    if not xr.Dataset(attrs=found).identical(xr.Dataset(attrs=expected)):
-        wrong = sorted(key for key in {*found, *expected}
-                       if not xr.Dataset(attrs={key: found.get(key)}).identical(xr.Dataset(attrs={key: expected.get(key)})))  # fmt: skip
-        raise FormatError(f"{path}: not written: attributes {wrong} of {where} would not read back as they are; "
-                          "store them as plain strings or numbers under other names")  # fmt: skip
-
-
-# ---- manifests
-
-
-def _crc(thing: Any) -> int:
-    return zlib.crc32(json.dumps(thing, sort_keys=True).encode())
-
-
-def _seal_netcdf(path: Path) -> None:
-    """Append the manifest to a whole netCDF file."""
-    with open(path, "r+b") as file:
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            size, pages = len(data), _structure(data)
-        manifest = {"size": size, "pages": pages, "structure": _crc_of_pages(file, pages), "values": _crc_of_values(path)}
-        text = json.dumps(manifest).encode()
-        file.seek(size)
-        file.write(text + b"%08x%08x" % (len(text), zlib.crc32(text)) + MAGIC)
-
-
-def _structure(data: mmap.mmap) -> list[list[int]]:
-    """Byte ranges, in whole pages, that hold the structure of an HDF5 file, found by its signatures.
-
-    A chunk may contain a signature by chance; then some of the data is checked at open too, which does no harm.
-    """
-    pages = {0}
-    for signature in SIGNATURES:
-        at = data.find(signature)
-        while at >= 0:
-            length = int.from_bytes(data[at + 8 : at + 16], "little") if signature == HEAP else NODE
-            pages.update(range(at // PAGE, min(at + length, len(data) - 1) // PAGE + 1))
-            at = data.find(signature, at + 1)
-    ranges: list[list[int]] = []
-    for page in sorted(pages):
-        start, stop = page * PAGE, min((page + 1) * PAGE, len(data))
-        if ranges and ranges[-1][1] == start:
-            ranges[-1][1] = stop
-        else:
-            ranges.append([start, stop])
-    return ranges
-
-
-def _crc_of_pages(file: BinaryIO, pages: list[list[int]]) -> int:
-    crc = 0
-    for start, stop in pages:
-        file.seek(start)
-        crc = zlib.crc32(file.read(stop - start), crc)
-    return crc
-
-
-def _crc_of_values(path: Path) -> int:
-    """CRC-32 of attributes, scalars and strings, as plain values so that it does not depend on library versions."""
-    with netCDF4.Dataset(path) as file:
-        file.set_auto_maskandscale(False)
-        everything: list[Any] = [_plain_attrs(file)]
-        for name, variable in sorted(file.variables.items()):
-            everything.append([name, variable.dimensions, _plain_attrs(variable)])
-            if variable.dtype is str:
-                everything.append(np.asarray(variable[...]).ravel().tolist())
-            elif not variable.dimensions:
-                everything.append(np.asarray(variable[...]).tobytes().hex())
-        return _crc(everything)
-
-
-def _plain_attrs(owner: Any) -> dict[str, Any]:
-    values = {name: np.asarray(owner.getncattr(name)) for name in owner.ncattrs()}
-    return {name: [value.dtype.kind, value.tolist()] for name, value in values.items()}
-
-
-def _check_netcdf(path: Path) -> None:
-    """Raise unless the file agrees with its manifest; HDF5 never sees a damaged structure, which may crash it."""
-    with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        file.seek(max(size - FOOTER, 0))
-        footer = file.read()
-        if not footer.endswith(MAGIC):
-            return
-        length, crc = int(footer[:8], 16), int(footer[8:16], 16)
-        file.seek(max(size - FOOTER - length, 0))
-        text = file.read(length)
-        if zlib.crc32(text) != crc:
-            raise FormatError("the manifest at the end of the file is damaged")
-        manifest = json.loads(text)
-        if manifest["size"] + length + FOOTER != size:
-            raise FormatError(f"{size - length - FOOTER} bytes of data instead of {manifest['size']}")
-        if _crc_of_pages(file, manifest["pages"]) != manifest["structure"]:
-            raise FormatError("the HDF5 structure does not match its checksum")
-    if _crc_of_values(path) != manifest["values"]:
-        raise FormatError("attributes, scalars or strings do not match their checksum")
-
-
-def _seal_zarr(path: Path) -> None:
-    """Add the manifest to the root of a whole Zarr store."""
-    root = json.loads((path / "zarr.json").read_text())
-    arrays = {file.parent.name: zlib.crc32(file.read_bytes()) for file in path.glob("*/zarr.json")}
-    manifest = {"root": _crc(root), "arrays": arrays}
-    root["attributes"][KEY] = MARK + json.dumps(manifest, sort_keys=True)
-    (path / "zarr.json").write_text(json.dumps(root, indent=2))
-
-
-def _check_zarr(path: Path) -> None:
-    if not (path / "zarr.json").is_file():  # Zarr format 2, or no store: xarray will say
-        return
-    text = (path / "zarr.json").read_text()
-    root = json.loads(text)
-    stated = root.get("attributes", {}).pop(KEY, None)
-    if stated is None and MARK not in text:
-        return
-    if not isinstance(stated, str) or not stated.startswith(MARK):
-        raise FormatError("the manifest in the root zarr.json is damaged")
-    manifest = json.loads(stated.removeprefix(MARK))
-    if _crc(root) != manifest["root"]:
-        raise FormatError("the root zarr.json does not match its checksum")
-    found = {entry.name for entry in path.iterdir() if entry.name != "zarr.json"}
-    if found != set(manifest["arrays"]):
-        raise FormatError(f"arrays {sorted(found ^ set(manifest['arrays']))} are missing, or were added by another writer")
-    for name, crc in manifest["arrays"].items():
-        metadata = (path / name / "zarr.json").read_bytes()
-        if zlib.crc32(metadata) != crc:
-            raise FormatError(f"zarr.json of array {name!r} does not match its checksum")
-        _check_chunks(path / name, json.loads(metadata))
-
-
-def _check_chunks(array: Path, metadata: dict[str, Any]) -> None:
-    """Raise unless every chunk of an array has its file; zarr reads a missing one as zeros."""
-    shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-    grid = [-(-size // step) for size, step in zip(metadata["shape"], shape, strict=True)]
-    chunks = 0
-    for folder, _, files in os.walk(array):
-        for file in files:
-            match Path(folder, file).relative_to(array).parts:
-                case ("c", *index) if len(index) == len(grid):
-                    chunks += all(i.isdecimal() and int(i) < n for i, n in zip(index, grid, strict=True))
-    if chunks != math.prod(grid):
-        raise FormatError(f"array {array.name!r} has {chunks} of its {math.prod(grid)} chunks")
+def _require_same_attrs(path: PathLike, where: str, found: Mapping[Any, Any], expected: Mapping[Any, Any]) -> None:
+    for key in {*found, *expected}:
+        if not xr.Dataset(attrs={key: found.get(key)}).identical(xr.Dataset(attrs={key: expected.get(key)})):
+            raise FormatError(
+                f"{path} not written: attribute {key!r} of {where}, {expected.get(key)!r}, would read back as "
+                f"{found.get(key)!r}; store a plain string or number, under another name"
+            )

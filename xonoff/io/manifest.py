@@ -1,0 +1,174 @@
+"""What the checksums of netCDF and Zarr leave open, checked when a file is opened.
+
+Our writers guard the data chunk by chunk: fletcher32 in netCDF, crc32c in Zarr, checked by those libraries on every
+read. What they do not guard is in a manifest, which is checked at every open:
+
+================  =====================================================  ===========================
+not guarded       netCDF                                                 Zarr
+================  =====================================================  ===========================
+names, attrs      CRC-32 of the pages that hold HDF5's structure         CRC-32 of every ``zarr.json``
+a lost chunk      the same: chunks are found through an index in there   every chunk has its file
+unchunked values  CRC-32 of attributes, scalars and strings              (every value is in a chunk)
+================  =====================================================  ===========================
+
+Without it a lost chunk reads as zeros, silently, in both formats, and a damaged HDF5 structure can crash the process.
+The manifest of a netCDF file is a trailer behind the end of the HDF5 data, where other readers do not look; that of a
+Zarr store is an empty group ``xonoff_manifest`` with attributes. Neither is seen by xarray, so it does not travel into
+a copy of the dataset, for which it would be wrong. What has no manifest is opened unchecked.
+"""
+
+import json
+import math
+import mmap
+import os
+import zlib
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import netCDF4
+import numpy as np
+
+from xonoff.errors import FormatError
+
+__all__ = ["check_netcdf", "check_zarr", "seal_netcdf", "seal_zarr"]
+
+MANIFEST = "xonoff_manifest"  # group of a Zarr store
+MAGIC = b"xonoff-manifest1"  # ends every netCDF file with a manifest, after 8 + 8 hex digits of length and CRC-32
+FOOTER = 16 + len(MAGIC)
+PAGE = 4096  # bytes
+NODE = 8192  # bytes; no node of a chunk index in fewer than ten dimensions is longer
+HEAP = b"GCOL\1\0\0\0"  # strings, and references between variables; followed by its length
+SIGNATURES = (HEAP, b"TREE\1", b"OHDR\2", b"OCHK", b"FRHP", b"FHDB", b"FHIB", b"BTHD", b"BTIN", b"BTLF")
+
+
+def seal_netcdf(path: Path) -> None:
+    """Append the manifest to a whole netCDF file."""
+    with open(path, "r+b") as file:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            size, pages = len(data), _structure(data)
+        manifest = {
+            "size": size,
+            "pages": pages,
+            "structure": _crc_of_pages(file, pages),
+            "values": _crc_of_values(path),
+        }
+        text = json.dumps(manifest).encode()
+        file.seek(size)
+        file.write(text + b"%08x%08x" % (len(text), zlib.crc32(text)) + MAGIC)
+
+
+def _structure(data: mmap.mmap) -> list[list[int]]:
+    """Find the byte ranges, in whole pages, that hold the structure of an HDF5 file, by its signatures.
+
+    A chunk may contain a signature by chance; then some of the data is checked at open too, which does no harm.
+    """
+    pages = {0}
+    for signature in SIGNATURES:
+        at = data.find(signature)
+        while at >= 0:
+            length = int.from_bytes(data[at + 8 : at + 16], "little") if signature == HEAP else NODE
+            pages.update(range(at // PAGE, min(at + length, len(data) - 1) // PAGE + 1))
+            at = data.find(signature, at + 1)
+    ranges: list[list[int]] = []
+    for page in sorted(pages):
+        start, stop = page * PAGE, min((page + 1) * PAGE, len(data))
+        if ranges and ranges[-1][1] == start:
+            ranges[-1][1] = stop
+        else:
+            ranges.append([start, stop])
+    return ranges
+
+
+def _crc_of_pages(file: BinaryIO, pages: list[list[int]]) -> int:
+    crc = 0
+    for start, stop in pages:
+        file.seek(start)
+        crc = zlib.crc32(file.read(stop - start), crc)
+    return crc
+
+
+def _crc_of_values(path: Path) -> int:
+    """CRC-32 of attributes, scalars and strings, as plain values so that it does not depend on library versions."""
+    with netCDF4.Dataset(path) as file:
+        file.set_auto_maskandscale(False)
+        everything: list[Any] = [_plain_attrs(file)]
+        for name, variable in sorted(file.variables.items()):
+            everything.append([name, variable.dimensions, _plain_attrs(variable)])
+            if variable.dtype is str:
+                everything.append(np.asarray(variable[...]).ravel().tolist())
+            elif not variable.dimensions:
+                everything.append(np.asarray(variable[...]).tobytes().hex())
+        return zlib.crc32(json.dumps(everything, sort_keys=True).encode())
+
+
+def _plain_attrs(owner: Any) -> dict[str, Any]:
+    values = {name: np.asarray(owner.getncattr(name)) for name in owner.ncattrs()}
+    return {name: [value.dtype.kind, value.tolist()] for name, value in values.items()}
+
+
+def check_netcdf(path: Path) -> None:
+    """Raise unless the file agrees with its manifest; HDF5 never sees a damaged structure, which may crash it."""
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(size - FOOTER, 0))
+        footer = file.read()
+        if not footer.endswith(MAGIC):
+            return
+        length, crc = int(footer[:8], 16), int(footer[8:16], 16)
+        file.seek(max(size - FOOTER - length, 0))
+        text = file.read(length)
+        if zlib.crc32(text) != crc:
+            raise FormatError("the manifest at the end of the file is damaged")
+        manifest = json.loads(text)
+        if manifest["size"] + length + FOOTER != size:
+            raise FormatError(f"{size - length - FOOTER} bytes of data instead of {manifest['size']}")
+        if _crc_of_pages(file, manifest["pages"]) != manifest["structure"]:
+            raise FormatError("the HDF5 structure does not match its checksum")
+    if _crc_of_values(path) != manifest["values"]:
+        raise FormatError("attributes, scalars or strings do not match their checksum")
+
+
+def seal_zarr(path: Path) -> None:
+    """Add the manifest to a whole Zarr store."""
+    files = {str(file.relative_to(path).as_posix()): zlib.crc32(file.read_bytes()) for file in path.rglob("zarr.json")}
+    text = json.dumps(files)
+    attributes = {"files": text, "crc32": zlib.crc32(text.encode())}
+    (path / MANIFEST).mkdir()
+    (path / MANIFEST / "zarr.json").write_text(
+        json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2)
+    )
+
+
+def check_zarr(path: Path) -> None:
+    """Raise unless the store agrees with its manifest."""
+    file = path / MANIFEST / "zarr.json"
+    if not file.exists():
+        return
+    attributes = json.loads(file.read_text())["attributes"]
+    if zlib.crc32(attributes["files"].encode()) != attributes["crc32"]:
+        raise FormatError("its manifest is damaged")
+    files = json.loads(attributes["files"])
+    arrays = {name.removesuffix("/zarr.json") for name in files} - {"zarr.json"}
+    found = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")} - {"zarr.json", MANIFEST}
+    if found != arrays:
+        raise FormatError(f"arrays {sorted(found ^ arrays)} are missing, or were added by another writer")
+    for name, crc in files.items():
+        metadata = (path / name).read_bytes()
+        if zlib.crc32(metadata) != crc:
+            raise FormatError(f"{name} does not match its checksum, or was changed by another writer")
+        if name != "zarr.json":
+            _check_chunks(path / name.removesuffix("/zarr.json"), json.loads(metadata))
+
+
+def _check_chunks(array: Path, metadata: dict[str, Any]) -> None:
+    """Raise unless every chunk of an array has its file; zarr reads a missing one as zeros."""
+    shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    grid = [-(-size // step) for size, step in zip(metadata["shape"], shape, strict=True)]
+    chunks = 0
+    for folder, _, files in os.walk(array):
+        for file in files:
+            match Path(folder, file).relative_to(array).parts:
+                case ("c", *index) if len(index) == len(grid):
+                    chunks += all(i.isdecimal() and int(i) < n for i, n in zip(index, grid, strict=True))
+    if chunks != math.prod(grid):
+        raise FormatError(f"array {array.name!r} has {chunks} of its {math.prod(grid)} chunks")

@@ -1,0 +1,105 @@
+"""What a FITS file says of its observations: the tables ``GTI`` and ``META_TABLE``, read and written.
+
+Times are datetime64[ns] on the TT clock, which has no leap seconds; FITS has seconds since a reference day on a clock
+that a card names.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xonoff.errors import FormatError, XonoffError
+from xonoff.io.hdu import HDU
+from xonoff.schema import AXES, VARIABLES
+from xonoff.units import unit_factor
+
+__all__ = ["gti_table", "meta_table", "read_gti", "read_meta"]
+
+EPOCH = 40587  # MJD of 1970-01-01
+DAY = 86_400_000_000_000  # ns
+
+#: Name, columns, their units, and cards of a table.
+Table = tuple[str, dict[str, npt.NDArray[Any]], dict[str, str], Mapping[str, Any]]
+
+
+def read_gti(path: str, hdu: HDU) -> dict[str, xr.Variable]:
+    """Good time intervals of a GTI table as datetime64[ns], TT."""
+    from astropy.time import Time, TimeDelta
+
+    try:
+        table, header = hdu.table(), hdu.header
+        scale = str(header.get("TIMESYS", "tt")).strip().lower()
+        if "MJDREFI" in header:
+            reference = Time(float(header["MJDREFI"]), float(header.get("MJDREFF", 0.0)), format="mjd", scale=scale)
+        else:
+            reference = Time(float(header["MJDREF"]), format="mjd", scale=scale)
+        times = {}
+        for name, column in (("gti_start", "START"), ("gti_stop", "STOP")):
+            seconds = np.asarray(table[column], dtype=np.float64).ravel() * unit_factor(
+                hdu.units.get(column) or "s", "s"
+            )
+            if not np.isfinite(seconds).all():
+                raise ValueError(f"column {column} is not finite")
+            tt = (reference + TimeDelta(seconds, format="sec")).tt
+            days, rest = tt.jd1 - 2_400_000.5 - EPOCH, tt.jd2
+            whole = np.floor(days)
+            ns = whole.astype(np.int64) * DAY + np.rint((days - whole + rest) * DAY).astype(np.int64)
+            attrs = {"time_scale": "TT", "long_name": f"{column.lower()} of a good time interval"}
+            times[name] = xr.Variable("gti", ns.astype("datetime64[ns]"), attrs)
+    except XonoffError:
+        raise
+    except Exception as error:  # astropy's times raise many kinds
+        raise FormatError(
+            f"{path}: HDU GTI: columns START and STOP in s with cards MJDREFI, MJDREFF and TIMESYS are wanted: {error}"
+        ) from error
+    return times
+
+
+def read_meta(path: str, hdu: HDU) -> dict[str, xr.Variable]:
+    """Columns of the table of observations, on the dimension ``obs``."""
+    table = hdu.table()
+    lengths = {name: np.asarray(column).size for name, column in table.items()}
+    count = lengths.get("OBS_ID", next(iter(lengths.values()), 0))
+    reserved = {*VARIABLES, *AXES, "lat", "lon", "x", "y", "wcs", "gti_start", "gti_stop"}
+    out = {}
+    for column, values in table.items():
+        array = np.asarray(values)
+        name = column.lower() if column.lower() not in reserved else f"meta_{column.lower()}"
+        if array.size == count:
+            dims: tuple[str, ...] = ("obs",)
+            array = array.reshape(count)
+        elif array.shape[0] in (1, count) and count and array.size % count == 0:
+            dims = ("obs", f"{name}_element")
+            array = array.reshape(count, -1)
+        else:
+            raise FormatError(
+                f"{path}: HDU META_TABLE: column {column} of shape {array.shape} does not fit {count} observations"
+            )
+        attrs = {"units": unit} if (unit := hdu.units.get(column, "")) else {}
+        out[name] = xr.Variable(dims, array, attrs)
+    return out
+
+
+def gti_table(ds: xr.Dataset) -> Table | None:
+    """Good time intervals in seconds since the midnight before the first, so that nanoseconds keep their digits."""
+    if "gti_start" not in ds.variables:
+        return None
+    start, stop = (ds[name].values.astype("datetime64[ns]").astype(np.int64) for name in ("gti_start", "gti_stop"))
+    day = int(start.min() // DAY) if start.size else 51544 - EPOCH
+    columns = {"START": (start - day * DAY) / 1e9, "STOP": (stop - day * DAY) / 1e9}
+    cards = {"MJDREFI": day + EPOCH, "MJDREFF": 0.0, "TIMESYS": "tt", "TIMEUNIT": "s"}
+    return "GTI", columns, {"START": "s", "STOP": "s"}, cards
+
+
+def meta_table(ds: xr.Dataset) -> Table | None:
+    """Return everything on ``obs`` as one row of vectors."""
+    columns, units = {}, {}
+    for name, array in ds.variables.items():
+        if array.dims[:1] == ("obs",) and array.size:
+            column = str(name).removeprefix("meta_").upper()
+            columns[column] = array.values[None]
+            units[column] = str(array.attrs.get("units", ""))
+    return ("META_TABLE", columns, units, {}) if columns else None
