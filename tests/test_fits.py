@@ -200,6 +200,38 @@ def test_selections(ds: xr.Dataset, tmp_path: Path, select: dict[str, slice]) ->
     assert again.onoff.geom.energy == part.onoff.geom.energy
 
 
+def test_a_response_without_a_sky_is_one_wide_pixel(ds: xr.Dataset, tmp_path: Path) -> None:
+    same = ds.copy()
+    for name in ("psf", "edisp"):
+        sky = {f"lat_{name}": 0, f"lon_{name}": 0}
+        same[name], same[f"{name}_exposure"] = ds[name].isel(sky), ds[f"{name}_exposure"].isel(sky)
+    assert xonoff.schema.faults(same) == []
+    same.onoff.to_fits(tmp_path / "out.fits")
+    again = xonoff.open_dataset(tmp_path / "out.fits")
+    assert again.psf.shape == (12, 40, 1, 1)
+    np.testing.assert_array_equal(again.psf[..., 0, 0], same.psf)
+    np.testing.assert_array_equal(again.edisp[..., 0, 0], same.edisp)
+    sky = xonoff.geometry.sky_grid(again, "psf")
+    assert sky.contains((85.0, 21.0))
+    np.testing.assert_allclose(sky.center, xonoff.tutorial.SOURCE, atol=1e-9)
+
+
+def test_one_pixel_and_a_strip(ds: xr.Dataset, tmp_path: Path) -> None:
+    part = ds.isel(lat=20, lon=7)
+    part.onoff.to_fits(tmp_path / "out.fits")
+    again = xonoff.open_dataset(tmp_path / "out.fits")
+    np.testing.assert_array_equal(again.counts.values.ravel(), part.counts.values.ravel())
+    np.testing.assert_allclose([again.lat[0], again.lon[0]], [part.lat, part.lon], atol=1e-10)
+    with pytest.raises(xonoff.SchemaError, match=r"counts: dims \('energy', 'lon'\) found"):
+        ds.isel(lat=20).onoff.to_fits(tmp_path / "strip.fits")
+
+
+def test_a_spectrum_is_no_map(ds: xr.Dataset, tmp_path: Path) -> None:
+    spectrum = xonoff.quantities.on_off_sums(ds, ("lat", "lon")).drop_vars("wcs")
+    with pytest.raises(xonoff.SchemaError, match="maps, not spectra"):
+        spectrum.onoff.to_fits(tmp_path / "out.fits")
+
+
 def test_dtypes_survive(ds: xr.Dataset, tmp_path: Path) -> None:
     for dtype in (np.int16, np.int32, np.int64, np.uint8, np.float32, np.float64):
         part = ds.assign(counts=ds.counts.astype(dtype))

@@ -150,6 +150,11 @@ def test_equal_grids_have_equal_headers(extra: dict[str, Any], frame: str) -> No
     assert grid.crc == plain.crc
 
 
+def test_zero_has_no_sign() -> None:
+    one, two = (make_cards("CAR", center=(zero, zero), crpix=(zero, 0.1), LONPOLE=zero) for zero in (0.0, -0.0))
+    assert SkyGrid.from_header(one, SHAPE) == SkyGrid.from_header(two, SHAPE)
+
+
 def without(card: str) -> dict[str, Any]:
     return {key: value for key, value in make_cards().items() if key != card}
 

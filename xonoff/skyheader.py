@@ -109,7 +109,7 @@ class SkyHeader:
             **poles,
         )
         wcs = found.wcs.wcs  # settles the poles
-        return replace(found, lonpole=float(wcs.lonpole), latpole=float(wcs.latpole))
+        return replace(found, lonpole=float(wcs.lonpole) + 0.0, latpole=float(wcs.latpole) + 0.0)
 
     @classmethod
     def from_text(cls, text: str) -> "SkyHeader":
@@ -137,7 +137,7 @@ class SkyHeader:
 
     @property
     def text(self) -> str:
-        """Cards, one a line, every number with all its digits: the same WCS always gives the same text."""
+        """Cards, one a line, every number with all its digits; equal headers have equal texts."""
         return "\n".join(f"{key:<8}= {value!r}" for key, value in self.cards.items())
 
     @property
@@ -331,7 +331,7 @@ def _number(header: Mapping[str, Any], key: str, default: float | None = None) -
     value = _value(header, key)
     if isinstance(value, bool) or not isinstance(value, Real) or not np.isfinite(float(value)):
         raise GeometryError(f"card {key} = {value!r} found, a finite number accepted")
-    return float(value)
+    return float(value) + 0.0  # -0.0 would be another text for the same grid
 
 
 def _text(header: Mapping[str, Any], key: str) -> str:

@@ -60,8 +60,8 @@ def info(ds: xr.Dataset) -> xr.Dataset:
     if "exposure" in ds:
         out["exposure_min"], out["exposure_max"] = ds["exposure"].variable.min(), ds["exposure"].variable.max()
     result = xr.Dataset(out, attrs={"name": ds.attrs.get("name", "")})
-    for name, array in result.items():
-        array.attrs = {"units": _UNITS.get(str(name), "1")}
+    for total, array in result.items():
+        array.attrs = {"units": _UNITS.get(str(total), "1")}
     return result.assign(invalid=invalid(ds))
 
 

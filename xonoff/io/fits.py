@@ -19,7 +19,7 @@ from xarray.core import indexing
 
 from xonoff.axes import axis_coords, axis_edges
 from xonoff.errors import FormatError, GeometryError, SchemaError
-from xonoff.geometry import own_grid, sky_grid
+from xonoff.geometry import own_grid, sky_dims, sky_grid
 from xonoff.io.atomic import replacing
 from xonoff.io.bands import axis_cards, bands_table, fault, read_axes
 from xonoff.io.hdu import HDU, scan
@@ -269,6 +269,11 @@ def to_fits(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = F
     found = faults(ds)
     if found:
         raise SchemaError(f"{path}: not written, the dataset has {len(found)} faults:\n- " + "\n- ".join(found))
+    if (
+        not any("energy" in ds[name].dims and sky_dims(ds[name]) for name in VARIABLES if name in ds)
+        and "wcs" not in ds
+    ):
+        raise SchemaError(f"{path}: not written, the dataset has no map: this layout holds maps, not spectra")
     maps = [_Map(ds, name) for name in HDU_ORDER if name in ds]
     if not maps:
         raise SchemaError(f"{path}: not written, the dataset has none of the variables {list(VARIABLES)}")
@@ -296,31 +301,22 @@ class _Map:
     """One map as FITS has it: its data with the axes in order, its cards and its table of bands."""
 
     def __init__(self, ds: xr.Dataset, name: str) -> None:
-        variable = VARIABLES[name]
-        grid = own_grid(ds, name)
+        variable, array = VARIABLES[name], ds[name]
         try:
-            sky = sky_grid(ds, grid)
-            axes = [axis for axis in AXES if axis in ds[name].dims]
-            edges = {axis: axis_edges(ds, axis) for axis in axes}
+            sky = _sky_of(ds, name)
+            edges = {str(dim): axis_edges(ds, str(dim)) for dim in array.dims if dim in AXES}
+            squashed = _squashed_axis(ds, name)
+            if squashed:
+                edges[squashed] = axis_edges(ds, squashed)[[0, -1]]
         except GeometryError as error:
             raise GeometryError(f"{name}: {error}") from error
-        array = ds[name]
-        axes = [str(dim) for dim in array.dims if dim in AXES]
-        # A map squashed along an axis keeps it with one bin, as the layout wants it.
-        squashed = {"psf_exposure": "rad", "edisp_exposure": "migra" if "migra" in ds.dims else "energy"}.get(name)
-        data: Any = array.variable
-        if squashed and squashed in ds.dims:
-            full = axis_edges(ds, squashed)
-            edges[squashed] = full[[0, -1]]
-            axes = [*axes, squashed]
-            data = data.expand_dims(squashed)
-        sky_names = sky.dims(grid)
-        data = data.set_dims({dim: 1 for dim in sky_names if dim not in data.dims} | dict(data.sizes))
-        self.data = data.transpose(*axes, *sky_names).data
+        sky_names = sky.dims(own_grid(ds, name))
+        new = {dim: 1 for dim in (*edges, *sky_names) if dim not in array.dims}
+        self.data = array.variable.set_dims(new | dict(array.sizes)).transpose(*edges, *sky_names).data
         self.hdu = name.upper()
-        fits_axes = {axis: edges[axis] for axis in reversed(axes)}  # FITS has the fastest axis first
-        self.axis_cards = axis_cards(fits_axes)
-        shape = [*sky.shape[::-1], *(len(edges) - 1 for edges in fits_axes.values())]
+        axes = dict(reversed(edges.items()))  # FITS has the fastest axis first
+        self.axis_cards = axis_cards(axes)
+        self.bands, self.bands_units = bands_table(axes)
         meta = {}
         if name == "exposure" and "livetime" in ds.variables:
             meta["livetime"] = f"{float(ds['livetime'].sum())!r} s"
@@ -328,12 +324,27 @@ class _Map:
             "WCSAXES": 2,
             **sky.cards,
             **self.axis_cards,
-            "WCSSHAPE": f"({','.join(map(str, shape))})",
+            "WCSSHAPE": f"({','.join(map(str, self.data.shape[::-1]))})",
             "BANDSHDU": f"{self.hdu}_BANDS",
             "META": json.dumps(meta),
             "BUNIT": "" if variable.units == "1" else variable.units,
         }
-        self.bands, self.bands_units = bands_table(fits_axes)
+
+
+def _sky_of(ds: xr.Dataset, name: str) -> SkyGrid:
+    """Sky grid of a variable; one pixel as wide as the map for a response that is the same everywhere."""
+    sky = sky_grid(ds, own_grid(ds, name))
+    if sky_dims(ds[name], own_grid(ds, name)) or sky.shape == (1, 1):
+        return sky
+    (ny, nx), size = sky.shape, np.sqrt(np.abs(np.linalg.det(sky.wcs.wcs.cd)))
+    width = min(float(size) * max(ny, nx), 180.0)
+    return SkyGrid.create(sky.center, shape=(1, 1), pixel_size=width, projection="TAN", frame=sky.frame)
+
+
+def _squashed_axis(ds: xr.Dataset, name: str) -> str | None:
+    """Axis that the exposure of a response keeps with one bin, as the layout wants it."""
+    response = name.removesuffix("_exposure")
+    return next((axis for axis in SQUASHED.get(name, ()) if response in ds and axis in ds[response].dims), None)
 
 
 def _creator() -> dict[str, Any]:

@@ -11,10 +11,10 @@ a lost chunk      the same: chunks are found through an index in there   every c
 unchunked values  CRC-32 of attributes, scalars and strings              (every value is in a chunk)
 ================  =====================================================  ===========================
 
-Without it a lost chunk reads as zeros, silently, in both formats, and a damaged HDF5 structure can crash the process.
-The manifest of a netCDF file is a trailer behind the end of the HDF5 data, where other readers do not look; that of a
-Zarr store is an empty group ``xonoff_manifest`` with attributes. Neither is seen by xarray, so it does not travel into
-a copy of the dataset, for which it would be wrong. What has no manifest is opened unchecked.
+Without it a lost chunk silently reads as the fill value, in both formats, and a damaged HDF5 structure can crash the
+process. The manifest of a netCDF file is a trailer behind the end of the HDF5 data, where other readers do not look;
+that of a Zarr store is an empty group ``xonoff_manifest`` with attributes. Neither is seen by xarray, so it does not
+travel into a copy of the dataset, for which it would be wrong. What has no manifest is opened unchecked.
 """
 
 import json
@@ -22,11 +22,12 @@ import math
 import mmap
 import os
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import netCDF4
 import numpy as np
+import xarray as xr
 
 from xonoff.errors import FormatError
 
@@ -89,20 +90,19 @@ def _crc_of_pages(file: BinaryIO, pages: list[list[int]]) -> int:
 
 def _crc_of_values(path: Path) -> int:
     """CRC-32 of attributes, scalars and strings, as plain values so that it does not depend on library versions."""
-    with netCDF4.Dataset(path) as file:
-        file.set_auto_maskandscale(False)
-        everything: list[Any] = [_plain_attrs(file)]
-        for name, variable in sorted(file.variables.items()):
-            everything.append([name, variable.dimensions, _plain_attrs(variable)])
-            if variable.dtype is str:
-                everything.append(np.asarray(variable[...]).ravel().tolist())
-            elif not variable.dimensions:
-                everything.append(np.asarray(variable[...]).tobytes().hex())
+    with xr.open_dataset(path, engine="netcdf4", decode_cf=False) as ds:  # xarray holds the lock that HDF5 needs
+        everything: list[Any] = [_plain(ds.attrs)]
+        for name, variable in sorted(ds.variables.items()):
+            everything.append([name, variable.dims, _plain(variable.attrs)])
+            if variable.dtype.kind in "OTU":
+                everything.append(variable.values.tolist())
+            elif not variable.dims:
+                everything.append(variable.values.tobytes().hex())
         return zlib.crc32(json.dumps(everything, sort_keys=True).encode())
 
 
-def _plain_attrs(owner: Any) -> dict[str, Any]:
-    values = {name: np.asarray(owner.getncattr(name)) for name in owner.ncattrs()}
+def _plain(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    values = {name: np.asarray(value) for name, value in attrs.items()}
     return {name: [value.dtype.kind, value.tolist()] for name, value in values.items()}
 
 
@@ -161,7 +161,7 @@ def check_zarr(path: Path) -> None:
 
 
 def _check_chunks(array: Path, metadata: dict[str, Any]) -> None:
-    """Raise unless every chunk of an array has its file; zarr reads a missing one as zeros."""
+    """Raise unless every chunk of an array has its file; zarr reads its fill value for a missing one."""
     shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
     grid = [-(-size // step) for size, step in zip(metadata["shape"], shape, strict=True)]
     chunks = 0

@@ -144,7 +144,7 @@ def open_netcdf(path: PathLike, chunks: Any = None) -> xr.Dataset:
     local = _existing(path)
     with _reading(local, "netCDF file"):
         check_netcdf(local)
-        return _settled(xr.open_dataset(local, engine="netcdf4", chunks=chunks))
+        return _opened(local, chunks, engine="netcdf4")
 
 
 def open_zarr(path: PathLike, chunks: Any = None) -> xr.Dataset:
@@ -170,7 +170,7 @@ def open_zarr(path: PathLike, chunks: Any = None) -> xr.Dataset:
     local = _existing(path)
     with _reading(local, "Zarr store"):
         check_zarr(local)
-        return _settled(xr.open_dataset(local, engine="zarr", consolidated=False, chunks=chunks))
+        return _opened(local, chunks, engine="zarr", consolidated=False)
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
@@ -310,15 +310,19 @@ def _zarr_encoding(variable: xr.Variable) -> dict[str, Any]:
     return {**_encoding(variable), **chunks, "compressors": compressors}
 
 
-def _settled(ds: xr.Dataset) -> xr.Dataset:
-    """Drop the encoding, which would follow slices of the dataset into later writes, and settle the type of strings."""
+def _opened(path: Path, chunks: Any, **options: Any) -> xr.Dataset:
+    """Open with strings loaded and without the encoding, which would follow slices into later writes."""
+    ds = xr.open_dataset(path, chunks=None, **options)
+    strings = {name: ds[name].variable.load() for name in ds.variables if ds[name].dtype.kind in "OTU"}
+    if chunks is not None:
+        ds.close()
+        ds = xr.open_dataset(path, chunks=chunks, **options)
+    for name, variable in strings.items():
+        if _are_strings(variable.values):
+            ds[name] = (variable.dims, variable.values.astype(STRING), variable.attrs)
     ds.encoding = {key: value for key, value in ds.encoding.items() if key == "source"}
-    for name, variable in list(ds.variables.items()):
-        if variable.dtype.kind in "OTU":
-            values = variable.values
-            if _are_strings(values):
-                ds[name] = (variable.dims, values.astype(STRING), variable.attrs)
-        ds.variables[name].encoding = {}
+    for variable in ds.variables.values():
+        variable.encoding = {}
     return ds
 
 
@@ -345,5 +349,5 @@ def _require_same_attrs(path: PathLike, where: str, found: Mapping[Any, Any], ex
         if not xr.Dataset(attrs={key: found.get(key)}).identical(xr.Dataset(attrs={key: expected.get(key)})):
             raise FormatError(
                 f"{path} not written: attribute {key!r} of {where}, {expected.get(key)!r}, would read back as "
-                f"{found.get(key)!r}; store a plain string or number, under another name"
+                f"{found.get(key)!r}; drop it, or store a plain string or number under another name"
             )
