@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from astropy.io import fits
+from killing import kill_writer
 
 import xonoff
 from xonoff.axes import axis_coords
@@ -467,3 +468,28 @@ def test_kev_and_nodes(ds: xr.Dataset, file: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(opened.exposure, ds.exposure, rtol=1e-6)
     np.testing.assert_allclose(opened.energy_true_bounds, ds.energy_true_bounds, rtol=1e-9)
     assert opened.exposure.attrs["units"] == "m2 s"
+
+
+# -- killed writers -------------------------------------------------------------------------------------------------
+
+
+def write_version(path: str, version: str) -> None:
+    """Write in a child that may be killed."""
+    ds = xonoff.tutorial.dataset()
+    ds["counts"] = xr.full_like(ds.counts, float(version))
+    ds.onoff.to_fits(path, overwrite=True)
+
+
+def test_killed_writers_leave_the_old_file_or_the_new(tmp_path: Path) -> None:
+    path = tmp_path / "crab.fits"
+    current, killed = 0, 0
+    for version, was_killed in kill_writer("test_fits:write_version", path, range(31)):
+        killed += was_killed
+        opened = xonoff.open_dataset(path, checksum=True).load()
+        (found,) = np.unique(opened.counts)
+        assert found in (current, version)
+        assert was_killed or found == version
+        current = int(found)
+    assert killed > 0
+    write_version(str(path), "99")  # clears what the killed writers left
+    assert [p.name for p in tmp_path.iterdir()] == ["crab.fits"]

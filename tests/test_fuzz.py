@@ -76,8 +76,7 @@ def test_nothing_but_our_errors(packed: bool, content: bytes, tmp_path: Path) ->
         try:
             use(path)
             outcomes["opened"] += 1
-        except xonoff.XonoffError as error:
-            assert str(error)
+        except xonoff.XonoffError:
             outcomes["refused"] += 1
         except Exception as error:
             raise AssertionError(f"mutation {number}: {type(error).__name__}: {error}") from error

@@ -212,6 +212,8 @@ def test_cutouts_of_one_parent_are_on_one_grid() -> None:
         same_grid(a, b.isel(x=slice(1, None)))
     with pytest.raises(GeometryError, match="different pixels of one sky grid"):
         same_grid(a, b.isel(x=slice(None, None, -1)))
+    with pytest.raises(GeometryError, match="different pixels of one sky grid"):
+        same_grid(a.isel(x=slice(1, None)), b.isel(x=slice(-1)))
 
 
 def test_a_wcs_that_lost_its_meaning_is_refused() -> None:

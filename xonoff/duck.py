@@ -15,4 +15,9 @@ def small_values(array: xr.DataArray | xr.Variable) -> npt.NDArray[Any]:
     Edges and pixel labels say what a dataset is; they are read at once, on this thread, whatever scheduler is set.
     """
     data = array.variable.data if isinstance(array, xr.DataArray) else array.data
-    return np.asarray(data.compute(scheduler="synchronous") if hasattr(data, "dask") else data)
+    if not hasattr(data, "dask"):
+        return np.asarray(data)
+    try:
+        return np.asarray(data.compute(scheduler="synchronous"))
+    except ValueError:  # persisted on a cluster, which alone has them
+        return np.asarray(data.compute())

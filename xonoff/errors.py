@@ -1,6 +1,6 @@
 """The errors xonoff raises.
 
-All are `ValueError`\\ s under one `XonoffError`, so that a caller can catch bad input of any kind with one
+All are a `ValueError` under one `XonoffError`, so that a caller can catch bad input of any kind with one
 ``except`` and still tell the kinds apart. A message names the file, HDU, variable or card, what was found, what
 would be accepted, and the next step.
 """

@@ -177,8 +177,8 @@ class SkyHeader:
     @property
     def separable(self) -> bool:
         """True if longitude depends on x alone and latitude on y alone: cylindrical, upright, about the equator."""
-        straight = self.projection in CYLINDRICAL and self.upright and not self.turned
-        return straight and self.crval[1] == 0 and self.lonpole % 180 == 0
+        # With the reference point on the equator the native pole is a celestial one, whatever LONPOLE says.
+        return self.projection in CYLINDRICAL and self.upright and not self.turned and self.crval[1] == 0
 
     def part(self, origin: Pair, step: Pair) -> "SkyHeader":
         """Header of the pixels that start at the label ``origin`` (from 0) and follow in steps, both along (x, y).

@@ -1,8 +1,8 @@
 """Bytes of the HDUs of a file, plain or gzip.
 
-`open_reader` gives a `PlainReader` or a `GzipReader`, which walk a file from header to header; what they leave behind for
-each HDU is a `Source`: where its bytes are, and how to read them later, when the file may have changed. `Window` shows
-one HDU to astropy as if it were a file.
+`open_reader` gives a `PlainReader` or a `GzipReader`, which walk a file from header to header; what they leave behind
+for each HDU is a `Source`: where its bytes are, and how to read them later, when the file may have changed. `Window`
+shows one HDU to astropy as if it were a file.
 """
 
 import gzip
@@ -77,7 +77,9 @@ class Source:
         """
         count = file.readinto(out)  # type: ignore[attr-defined]  # typeshed: of io classes, not of BinaryIO
         if count != out.nbytes:
-            self.where.fail(f"{out.nbytes - count} bytes are missing: the file was cut while it was read; fetch it again")
+            self.where.fail(
+                f"{out.nbytes - count} bytes are missing: the file was cut while it was read; fetch it again"
+            )
 
     def mapped(self) -> NDArray[np.uint8]:
         """All data bytes, read-only and not read yet: for reading few of them."""

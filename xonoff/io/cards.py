@@ -14,7 +14,8 @@ FITS standard 4.0: headers section 4, long strings 4.2.1.2, keywords of axes 4.4
 
 import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from astropy.io import fits
@@ -25,17 +26,19 @@ __all__ = ["BLOCK", "CARD", "Card", "Cards", "Where"]
 
 BLOCK = 2880
 CARD = 80
+MAX_AXES = 8
 MAX_LENGTH = 2**48  # of one axis
 
 _PRINTABLE = bytes(range(32, 127))
 _COMMENTARY = {"COMMENT ", "HISTORY ", " " * 8}
 _EXPONENT = str.maketrans("Dd", "Ee")
-_KEYWORD = re.compile(r"([A-Z0-9_-]{1,8}) *")
+_VALUE = (
+    r" *(?:'([^']*(?:''[^']*)*)'|([TF])|([+-]?\d+)|([+-]?(?:\d+\.?\d*|\.\d+)(?:[EDed][+-]?\d+)?)"
+    r"|(\([ 0-9.,EDed+-]+\)))? *(?:/(.*))?"
+)  # text, logical, integer, real, complex; comment
+_NAMED = re.compile(r"(?=[A-Z0-9_ -]{8}= )([A-Z0-9_-]+) *= " + _VALUE)
 _HIERARCH = re.compile(r"HIERARCH +([!-<>-~][ -<>-~]*?) *= *(.*)")
-_VALUE = re.compile(
-    r" *(?:'(?P<text>(?:[^']|'')*)'|(?P<logical>[TF])|(?P<integer>[+-]?\d+)"
-    r"|(?P<real>[+-]?(?:\d+\.?\d*|\.\d+)(?:[EDed][+-]?\d+)?)|(?P<complex>\([ 0-9.,EDed+-]+\)))? *(?:/(?P<comment>.*))?"
-)
+_VALUE_ONLY = re.compile(_VALUE)
 _ONCE = re.compile(
     r"SIMPLE|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|TFIELDS|THEAP|T(?:FORM|TYPE|UNIT|DIM|SCAL|ZERO|NULL)\d+|EXTNAME"
     r"|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|Z(?:IMAGE|BITPIX|CMPTYPE|NAXIS\d*|(?:TILE|NAME|VAL)\d+|QUANTIZ|DITHER0|BLANK)"
@@ -64,7 +67,7 @@ class Card:
     image: str
     value: Any = None
     comment: str = ""
-    pieces: list[str] = field(default_factory=list)
+    pieces: list[str] | None = None
     hierarch: bool = False
 
     @classmethod
@@ -175,9 +178,9 @@ class Cards:
             self.where.fail(f"card {key} is {value!r}; a number is accepted")
         return value
 
-    def axes(self, key: str, most: int) -> tuple[int, ...]:
-        """Lengths of the axes in numpy order: the cards `key` and `key` 1, 2, ..., up to `most` of them."""
-        naxis = self.integer(key, 0, most)
+    def axes(self, key: str) -> tuple[int, ...]:
+        """Lengths of the axes in numpy order, of the cards ``NAXIS`` (or another `key`), ``NAXIS1``, ``NAXIS2``, ..."""
+        naxis = self.integer(key, 0, MAX_AXES)
         shape = tuple(self.integer(f"{key}{i}", 0, MAX_LENGTH) for i in range(naxis, 0, -1))
         numbers = [other[len(key) :] for other in self.values if other.startswith(key)]
         if any(number.isdigit() and int(number) > naxis for number in numbers):
@@ -192,33 +195,39 @@ def _append(cards: list[Card], image: str, where: Where) -> None:
     start = image[:8]
     if start in _COMMENTARY:
         cards.append(Card(start.rstrip(), image, image[8:].rstrip()))
-        return
-    if start == "HIERARCH" and (hierarch := _HIERARCH.fullmatch(image)):
-        cards.append(_parse(Card(hierarch[1], image, hierarch=True), hierarch[2], where))
-        return
-    if image.startswith("CONTINUE  "):
+    elif start == "HIERARCH" and (hierarch := _HIERARCH.fullmatch(image)):
+        parts = _split(hierarch[1], hierarch[2], where)
+        cards.append(_card(hierarch[1], image, parts, where, hierarch=True))
+    elif image.startswith("CONTINUE  "):
         _continue(cards, image, where)
-        return
-    keyword = _KEYWORD.fullmatch(start)
-    if not keyword or image[8:10] != "= ":
+    elif match := _NAMED.fullmatch(image):
+        keyword, *parts = match.groups()
+        cards.append(_card(keyword, image, parts, where))
+    elif re.fullmatch("[A-Z0-9_-]+ *", start) and image[8:10] == "= ":
+        _split(start.rstrip(), image[10:], where)
+    else:
         where.fail(
             f"card {image.rstrip()!r} is neither KEYWORD = value nor a comment; a keyword of up to 8 of A-Z, 0-9, '-' "
             "and '_', with '= ' in columns 9-10, is accepted"
         )
-    cards.append(_parse(Card(keyword[1], image), image[10:], where))
 
 
-def _parse(card: Card, text: str, where: Where) -> Card:
-    """Fill in value and comment of a card."""
-    match = _VALUE.fullmatch(text)
+def _split(keyword: str, text: str, where: Where) -> Sequence[str | None]:
+    """Groups of the pattern of a value."""
+    match = _VALUE_ONLY.fullmatch(text)
     if not match:
         where.fail(
-            f"card {card.keyword} has the unreadable value {text.strip()!r}; a quoted text, T, F or a number is accepted"
+            f"card {keyword} has the unreadable value {text.strip()!r}; a quoted text, T, F or a number is accepted"
         )
-    string, logical, integer, real, pair, comment = match.groups()
-    card.comment = (comment or "").strip()
-    if string is not None:
-        card.pieces = [string.replace("''", "'")]
+    return match.groups()
+
+
+def _card(keyword: str, image: str, parts: Sequence[str | None], where: Where, hierarch: bool = False) -> Card:
+    """Make a card of the groups of its value."""
+    text, logical, integer, real, pair, comment = parts
+    card = Card(keyword, image, None, comment.strip() if comment else "", None, hierarch)
+    if text is not None:
+        card.pieces = [text.replace("''", "'")]
     elif logical:
         card.value = logical == "T"
     elif integer:
@@ -226,22 +235,22 @@ def _parse(card: Card, text: str, where: Where) -> Card:
     elif real:
         card.value = float(real.translate(_EXPONENT))
         if not math.isfinite(card.value):
-            where.fail(f"card {card.keyword} is {real}, which no 64-bit float holds")
+            where.fail(f"card {keyword} is {real}, which no 64-bit float holds")
     elif pair:
         try:
             one, two = pair.strip("()").split(",")
             card.value = complex(*(float(part.translate(_EXPONENT)) for part in (one, two)))
         except ValueError:
-            where.fail(f"card {card.keyword} has the unreadable value {pair}")
+            where.fail(f"card {keyword} has the unreadable value {pair}")
     return card
 
 
 def _continue(cards: list[Card], image: str, where: Where) -> None:
     """Add a CONTINUE card to the text before it."""
-    match = _VALUE.fullmatch(image[10:])
+    match = _VALUE_ONLY.fullmatch(image[10:])
     last = cards[-1] if cards else None
-    if not match or match["text"] is None or not last or not last.pieces or not last.pieces[-1].endswith("&"):
+    if not match or match[1] is None or not last or not last.pieces or not last.pieces[-1].endswith("&"):
         where.fail(f"card {image.rstrip()!r} does not continue a text; it has to follow a text that ends in '&'")
     last.pieces[-1] = last.pieces[-1][:-1]
-    last.pieces.append(match["text"].replace("''", "'"))
-    last.comment += (match["comment"] or "").rstrip()
+    last.pieces.append(match[1].replace("''", "'"))
+    last.comment += (match[6] or "").rstrip()

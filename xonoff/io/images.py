@@ -10,9 +10,11 @@ FITS standard 4.0: images section 5 and 7.1, scaling section 4.4.2.
 """
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,8 @@ __all__ = ["IMAGE_DTYPES", "ImageArray", "Scaling"]
 IMAGE_DTYPES = {8: ">u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}
 PIECE_BYTES = 1 << 19  # half of a common second-level cache
 THREADED_BYTES = 8 << 20
+
+Elementwise = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -98,8 +102,8 @@ class Scaling:
     def convert(self, stored: NDArray[Any], values: NDArray[Any]) -> None:
         """Fill `values` with the physical values of `stored`."""
         if self._flips:
+            values.view(self.stored.newbyteorder("="))[...] = stored
             bits = values.view(f"u{values.itemsize}")
-            bits[...] = stored.view(f">u{values.itemsize}")
             bits ^= bits.dtype.type(1 << (8 * values.itemsize - 1))
             return
         values[...] = stored
@@ -125,6 +129,22 @@ class ImageArray(BackendArray):
     def __init__(self, source: Source, shape: tuple[int, ...], scaling: Scaling) -> None:
         self.source, self.shape, self.scaling = source, shape, scaling
         self.dtype = scaling.dtype
+        self.function: Elementwise | None = None
+
+    def map(self, function: Elementwise, dtype: Any) -> Self:
+        """Return the array of a function of the values, called with a piece at a time while it is in the cache.
+
+        Parameters
+        ----------
+        function : callable
+            Takes an array that it may change and returns one of the same shape, element by element; a function of a
+            module, so that the array can be pickled.
+        dtype : dtype
+            Of what it returns.
+        """
+        array = copy(self)
+        array.function, array.dtype = function, np.dtype(dtype)
+        return array
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         """Values of any selection, in native byte order."""
@@ -133,13 +153,13 @@ class ImageArray(BackendArray):
     def _read(self, key: tuple[int | slice, ...]) -> NDArray[Any]:
         first = _first_of_run(key, self.shape)
         if first is None:
-            return self.scaling(self.source.mapped().view(self.scaling.stored).reshape(self.shape)[key])
+            return self._convert(self.source.mapped().view(self.scaling.stored).reshape(self.shape)[key])
         shape = [len(range(n)[part]) for part, n in zip(key, self.shape, strict=True) if isinstance(part, slice)]
         values = np.empty(shape, self.dtype)
         flat = values.reshape(-1)
-        # Threads of dask read a block each already.
+        # A thread of dask has the others beside it already.
         alone = threading.current_thread() is threading.main_thread()
-        if values.nbytes <= THREADED_BYTES or not alone:
+        if flat.size * self.scaling.stored.itemsize <= THREADED_BYTES or not alone:
             self._fill(flat, first)
             return values
         half = flat.size // 2
@@ -156,16 +176,23 @@ class ImageArray(BackendArray):
             for low in range(0, values.size, stored.size):
                 piece = stored[: values.size - low]
                 self.source.fill(file, piece)
-                self.scaling.convert(piece, values[low : low + piece.size])
+                if self.function is None:
+                    self.scaling.convert(piece, values[low : low + piece.size])
+                else:
+                    values[low : low + piece.size] = self._convert(piece)
+
+    def _convert(self, stored: NDArray[Any]) -> NDArray[Any]:
+        values = self.scaling(stored)
+        return values if self.function is None else np.asarray(self.function(values), self.dtype)
 
 
 def _first_of_run(key: tuple[int | slice, ...], shape: tuple[int, ...]) -> int | None:
     """Find the first element of a selection that is one run of elements in C order; None if it has gaps or turns."""
     first, count = 0, 1
     for part, size in zip(key, shape, strict=True):
-        picked = range(size)[part] if isinstance(part, slice) else range(size)[part : part + 1 or None]
-        if (count > 1 and len(picked) < size) or (len(picked) > 1 and picked.step != 1):
+        picked = range(size)[part] if isinstance(part, slice) else [range(size)[part]]
+        if (count > 1 and len(picked) < size) or (len(picked) > 1 and picked[1] != picked[0] + 1):
             return None
-        first = first * size + picked.start
+        first = first * size + (picked[0] if picked else 0)
         count *= len(picked)
     return first

@@ -298,7 +298,9 @@ def _encoding(variable: xr.Variable) -> dict[str, Any]:
 
 
 def _netcdf_encoding(variable: xr.Variable) -> dict[str, Any]:
-    if variable.size == 0 or variable.ndim == 0 or variable.dtype == STRING:  # HDF5 has no filters for these
+    if variable.dtype == STRING:  # characters: HDF5 crashes on strings of any length if a file is opened twice
+        return {"dtype": "S1"}
+    if variable.size == 0 or variable.ndim == 0:  # HDF5 has no filters for these
         return _encoding(variable)
     filters = {"zlib": True, "complevel": 4, "shuffle": True, "fletcher32": True}
     return {**_encoding(variable), **filters, "chunksizes": _chunks(variable)}

@@ -1,0 +1,137 @@
+"""Columns of FITS binary tables: their cards checked, their bytes turned into arrays.
+
+References
+----------
+FITS standard 4.0: binary tables section 7.3.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xonoff.io.cards import Cards, Where
+from xonoff.io.images import Scaling
+
+__all__ = ["HEAP_DTYPES", "Column", "columns_of"]
+
+MAX_FIELDS = 999
+WIDTHS = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
+COLUMN_DTYPES = {"L": "u1", "B": ">u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
+HEAP_DTYPES = {"B": "u1", "I": ">i2", "J": ">i4", "E": ">f4", "D": ">f8"}
+
+_TFORM = re.compile(r"(\d{0,18})(?:([LXBIJKEDCM])|(A)(?:\d+|:.*)?|([PQ])([LXBIJKADECM])(?:\(\d*\))?)")
+_TDIM = re.compile(r"\( *\d{1,9}( *, *\d{1,9}){0,7} *\)")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a binary table.
+
+    Attributes
+    ----------
+    name, unit : str
+        ``TTYPE`` and ``TUNIT``.
+    code : str
+        Letter of the type.
+    repeat : int
+        Elements in a cell.
+    offset : int
+        Byte of a row where the cell starts.
+    dim : str
+        ``TDIM``.
+    form : str
+        Type of the elements in the heap, of a column of variable length.
+    scaling : Scaling, optional
+        Of a column of numbers.
+    """
+
+    name: str
+    unit: str
+    code: str
+    repeat: int
+    offset: int
+    dim: str
+    form: str
+    scaling: Scaling | None
+
+    @property
+    def width(self) -> int:
+        """Bytes of a cell."""
+        return -(-self.repeat // 8) if self.code == "X" else self.repeat * WIDTHS[self.code]
+
+    def read(self, where: Where, table: NDArray[np.uint8]) -> NDArray[Any]:
+        """Values of the column, of the bytes of a table (rows, bytes in a row)."""
+        if self.code not in COLUMN_DTYPES and self.code != "A":
+            where.fail(
+                f"column {self.name} has TFORM type {self.code}; L B I J K E D and A of fixed length are accepted: "
+                "rewrite the table without it"
+            )
+        shape = self._cell(where)
+        raw = np.ascontiguousarray(table[:, self.offset : self.offset + self.width])
+        if self.code == "A":
+            return self._text(where, raw, shape)
+        stored = raw.view(COLUMN_DTYPES[self.code]).reshape(len(table), *shape)
+        if self.scaling is not None:
+            return self.scaling(stored)
+        if not np.isin(stored, (ord("T"), ord("F"))).all():
+            where.fail(f"column {self.name} holds logical values other than T and F")
+        return np.asarray(stored == ord("T"))
+
+    def _cell(self, where: Where) -> tuple[int, ...]:
+        """Shape of one cell; of a text column, with the letters first lost."""
+        if not self.dim:
+            return () if self.repeat == 1 and self.code != "A" else (self.repeat,)
+        if not _TDIM.fullmatch(self.dim):
+            where.fail(f"column {self.name} has TDIM {self.dim!r}; '(n,m,...)' is accepted")
+        shape = tuple(int(part) for part in reversed(self.dim.strip("()").split(",")))
+        if math.prod(shape) != self.repeat:
+            where.fail(f"column {self.name} has TDIM {self.dim!r} and {self.repeat} elements; they have to agree")
+        return shape
+
+    def _text(self, where: Where, raw: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[Any]:
+        """Strings end at the first NUL and lose trailing blanks."""
+        if not raw.size:
+            return np.zeros((len(raw), *shape[:-1]), "U1")
+        text = raw.reshape(len(raw), *shape)
+        text = np.where(np.logical_or.accumulate(text == 0, axis=-1), np.uint8(0), text)
+        try:
+            decoded = text.view(f"S{shape[-1]}")[..., 0].astype("U")
+        except UnicodeDecodeError:
+            where.fail(f"column {self.name} holds text that is not ASCII")
+        return np.asarray(np.strings.rstrip(decoded, " "))
+
+
+def columns_of(cards: Cards, row: int) -> tuple[Column, ...]:
+    """Columns of a binary table, whose widths have to fill its rows of `row` bytes.
+
+    Raises
+    ------
+    FormatError
+        A card is missing or wrong, or two columns have one name.
+    """
+    columns: list[Column] = []
+    offset = 0
+    for i in range(1, cards.integer("TFIELDS", 0, MAX_FIELDS) + 1):
+        form = cards.text(f"TFORM{i}").rstrip()
+        match = _TFORM.fullmatch(form)
+        if not match:
+            cards.where.fail(f"card TFORM{i} is {form!r}; a count and a type such as '1D' or '8A' is accepted")
+        code = match[2] or match[3] or match[4]
+        scaling = None
+        if code in COLUMN_DTYPES and code != "L":
+            scaling = Scaling.of(cards, COLUMN_DTYPES[code], f"TSCAL{i}", f"TZERO{i}", f"TNULL{i}")
+        name = cards.text(f"TTYPE{i}", f"col{i}").strip()
+        unit, dim = cards.text(f"TUNIT{i}").strip(), cards.text(f"TDIM{i}").strip()
+        columns.append(Column(name, unit, code, int(match[1] or 1), offset, dim, match[5] or "", scaling))
+        offset += columns[-1].width
+    if offset != row:
+        cards.where.fail(f"the TFORMn cards make rows of {offset} bytes and NAXIS1 is {row}; they have to agree")
+    names = [column.name for column in columns]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        cards.where.fail(f"two columns have the name {twice!r} (TTYPEn); every column needs its own")
+    return tuple(columns)
