@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from astropy.io import fits
-from killing import kill_writer
+from killing import Forker, kill_writer
 
 import xonoff
 from xonoff.axes import axis_coords
@@ -54,7 +54,6 @@ def test_every_format_and_the_engine(ds: xr.Dataset, tmp_path: Path, suffix: str
     xr.testing.assert_identical(comparable(again), comparable(ds))
     with pytest.raises(FileExistsError, match="overwrite=True"):
         getattr(ds.onoff, writer)(path)
-    getattr(again.isel(lat=slice(1, 9)) if projection == "CAR" else again.isel(y=slice(1, 9)), "load")
     getattr(ds.onoff, writer)(path, overwrite=True)
 
 
@@ -483,13 +482,14 @@ def write_version(path: str, version: str) -> None:
 def test_killed_writers_leave_the_old_file_or_the_new(tmp_path: Path) -> None:
     path = tmp_path / "crab.fits"
     current, killed = 0, 0
-    for version, was_killed in kill_writer("test_fits:write_version", path, range(31)):
-        killed += was_killed
-        opened = xonoff.open_dataset(path, checksum=True).load()
-        (found,) = np.unique(opened.counts)
-        assert found in (current, version)
-        assert was_killed or found == version
-        current = int(found)
+    with Forker("test_fits") as forker:
+        for version, was_killed in kill_writer(forker, "write_version", path, range(31)):
+            killed += was_killed
+            opened = xonoff.open_dataset(path, checksum=True).load()
+            (found,) = np.unique(opened.counts)
+            assert found in (current, version)
+            assert was_killed or found == version
+            current = int(found)
     assert killed > 0
     write_version(str(path), "99")  # clears what the killed writers left
     assert [p.name for p in tmp_path.iterdir()] == ["crab.fits"]

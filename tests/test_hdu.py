@@ -1,4 +1,4 @@
-"""`xonoff.io.hdu` and `xonoff.io.hdu_writer`: the right arrays, or one FormatError, whatever the bytes."""
+"""`xonoff.io.hdu`, its parts, and `xonoff.io.hdu_writer`: the right arrays, or one FormatError, whatever the bytes."""
 
 import gzip
 import io
@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from xarray.core.indexing import BasicIndexer, LazilyIndexedArray
 
 from xonoff.errors import FormatError
+from xonoff.io import bytesource, images
 from xonoff.io import hdu as hdu_module
 from xonoff.io.hdu import HDU, scan
 from xonoff.io.hdu_writer import HDUWriter
@@ -678,6 +679,86 @@ def test_only_the_tiles_needed_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(array[BasicIndexer((slice(3), slice(None), 4))], data[:3, :, 4])
     with pytest.raises(FormatError, match="a compressed tile is damaged"):
         array[BasicIndexer((3, 0, 0))]
+
+
+RUNS = [
+    ((slice(None), slice(None), slice(None)), True),
+    ((slice(1, 3), slice(None), slice(None)), True),
+    ((2, slice(None), slice(None)), True),
+    ((-1, -2, slice(1, 4)), True),
+    ((slice(1, 2), slice(2, 4), slice(None)), True),
+    ((3, 4, 5), True),
+    ((slice(2, 2), slice(None), slice(None)), True),
+    ((slice(None), 0, slice(None)), False),
+    ((slice(None), slice(None), slice(1, None)), False),
+    ((0, slice(None, None, 2), slice(None)), False),
+    ((slice(None, None, -1), slice(None), slice(None)), True),  # xarray turns it afterwards
+    ((0, 0, slice(None, None, -2)), False),
+]
+
+
+@pytest.mark.parametrize(("key", "run"), RUNS)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_one_run_of_bytes_is_read_and_the_rest_mapped(
+    key: Any, run: bool, pack: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pieces of 16 bytes, in two threads: the same values either way, and a map of selections with gaps only."""
+    monkeypatch.setattr(images, "PIECE_BYTES", 16)
+    monkeypatch.setattr(images, "THREADED_BYTES", 100)
+    data = random_array("i2", (4, 5, 7))
+    path = write(tmp_path / "a.fits", ("image", ("A", data, {})))
+    array = scan(put(path, pack(path.read_bytes())))[1].array()
+    np.testing.assert_array_equal(array[BasicIndexer(key)], data[key], strict=True)
+    squares = array.map(square, "f8")
+    np.testing.assert_array_equal(squares[BasicIndexer(key)], data[key].astype("f8") ** 2)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(squares)).get_duck_array(), data.astype("f8") ** 2)
+    assert (array.dtype, squares.dtype) == (np.dtype("i2"), np.dtype("f8"))
+    monkeypatch.setattr(bytesource.Source, "mapped", lambda _: pytest.fail("a memory map"))
+    if run:
+        np.testing.assert_array_equal(array[BasicIndexer(key)], data[key])
+    else:
+        with pytest.raises(pytest.fail.Exception, match="a memory map"):
+            array[BasicIndexer(key)]
+
+
+def square(values: Any) -> Any:
+    return values.astype("f8") ** 2
+
+
+def test_large_image_is_read_by_two_threads(tmp_path: Path) -> None:
+    data = random_array("f4", (3, 1001, 1003))
+    path = write(tmp_path / "a.fits", ("image", ("A", data, {})))
+    image = scan(path)[1]
+    assert data.nbytes > images.THREADED_BYTES
+    np.testing.assert_array_equal(read(image), data)
+    with ThreadPoolExecutor(2) as pool:  # as dask does
+        for values in pool.map(read, [image] * 3):
+            np.testing.assert_array_equal(values, data)
+
+
+@pytest.mark.parametrize("shape", [(30, 40), (3, 1001, 1003)], ids=["small", "threaded"])
+def test_file_cut_while_it_is_read(shape: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "a.fits", ("image", ("A", random_array("f4", shape), {})), ("table", TABLE_OF_TWO))
+    _, image, table = scan(path)
+    stamp = image.array().source.stamp
+    monkeypatch.setattr(bytesource, "_stamp", lambda file: stamp)  # the check comes too early to see it
+    os.truncate(path, 2 * 2880 + 4 * (np.prod(shape) - 10))
+    with pytest.raises(
+        FormatError, match=r"a\.fits: HDU 1 \(A\): \d+ bytes are missing: the file was cut while it was"
+    ):
+        read(image)
+    with pytest.raises(FormatError, match=r"HDU 2 \(T\): 32 bytes are missing"):
+        table.table()
+
+
+TABLE_OF_TWO = ("T", {"A": np.arange(2.0), "B": np.arange(2.0)}, {}, {})
+
+
+@pytest.mark.parametrize("tiled", [False, True], ids=["images", "tiled"])
+def test_cheap_cards_are_those_of_the_header(tiled: bool, tmp_path: Path) -> None:
+    for hdu in scan(put(tmp_path / "a.fits", files.sample(tiled))):
+        assert dict(hdu.cards) == {key: hdu.header[key] for key in hdu.cards}
+        assert set(hdu.cards) == set(hdu.header)
 
 
 def test_changed_file_is_refused(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def datasets(draw):
 
 
 class TestRoundTrip:
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=18, deadline=None, suppress_health_check=list(HealthCheck))
     @given(datasets())
     @pytest.mark.parametrize("kind", FORMATS)
     def test_ours(self, tmp_path_factory, kind, ds):
@@ -119,7 +119,7 @@ class TestRoundTrip:
         xr.testing.assert_identical(plain.load(), ds.compute())
         assert names(path.parent) == [f"a.{kind}"]
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
     @given(datasets())
     @pytest.mark.parametrize("kind", FORMATS)
     def test_plain(self, tmp_path_factory, kind, ds):
@@ -349,7 +349,7 @@ def forker():
 
 
 def small_sample(version):
-    return sample(seed=version)[["counts", "telescop"]].drop_vars(["lat", "lon"]).chunk(y=4)
+    return sample(seed=version)[["counts", "telescop"]].drop_vars(["lat", "lon"]).chunk(y=8)
 
 
 def write_version(path, version):

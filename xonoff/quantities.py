@@ -52,7 +52,7 @@ def alpha(ds: xr.Dataset) -> xr.DataArray:
     Examples
     --------
     >>> import xonoff
-    >>> xonoff.tutorial.dataset().onoff.alpha.max().item()
+    >>> round(xonoff.tutorial.dataset().onoff.alpha.max().item(), 6)
     0.1
     """
     return _bins(stats.alpha, ds, ("acceptance", "acceptance_off"), "alpha")

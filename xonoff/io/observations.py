@@ -67,6 +67,8 @@ def read_meta(path: str, hdu: HDU) -> dict[str, xr.Variable]:
     out = {}
     for column, values in table.items():
         array = np.asarray(values)
+        if array.dtype.kind in "US":  # the one string type that netCDF and Zarr give back as it is
+            array = array.astype(np.dtypes.StringDType())
         name = column.lower() if column.lower() not in reserved else f"meta_{column.lower()}"
         if array.size == count:
             dims: tuple[str, ...] = ("obs",)
@@ -100,6 +102,7 @@ def meta_table(ds: xr.Dataset) -> Table | None:
     for name, array in ds.variables.items():
         if array.dims[:1] == ("obs",) and array.size:
             column = str(name).removeprefix("meta_").upper()
-            columns[column] = array.values[None]
+            values = np.array(array.values.tolist()) if array.dtype.kind in "OT" else array.values
+            columns[column] = values[None]
             units[column] = str(array.attrs.get("units", ""))
     return ("META_TABLE", columns, units, {}) if columns else None

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from xonoff.errors import FormatError
 from xonoff.io.atomic import replacing, replacing_store
@@ -298,7 +297,9 @@ def _encoding(variable: xr.Variable) -> dict[str, Any]:
 
 
 def _netcdf_encoding(variable: xr.Variable) -> dict[str, Any]:
-    if variable.dtype == STRING:  # characters: HDF5 crashes on strings of any length if a file is opened twice
+    if (
+        variable.dtype == STRING
+    ):  # fixed width: HDF5 2.0 may crash on variable-length strings when a file is opened twice
         return {"dtype": "S1"}
     if variable.size == 0 or variable.ndim == 0:  # HDF5 has no filters for these
         return _encoding(variable)
@@ -307,6 +308,8 @@ def _netcdf_encoding(variable: xr.Variable) -> dict[str, Any]:
 
 
 def _zarr_encoding(variable: xr.Variable) -> dict[str, Any]:
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
     compressors = (ZstdCodec(level=3, checksum=True), Crc32cCodec())
     chunks = {"chunks": _chunks(variable), "write_empty_chunks": True}  # so that a missing chunk is a lost one
     return {**_encoding(variable), **chunks, "compressors": compressors}
