@@ -109,7 +109,7 @@ def stat_sum(ds: xr.Dataset) -> xr.DataArray:
     DataArray ()
     """
     names = _require(ds, ON_OFF)
-    cubes = xr.Dataset({name: ds[name].variable for name in names})
+    cubes = xr.Dataset({name: ds.variables[name] for name in names})
     inside = _mask(ds)
     if inside is not None:
         cubes["mask"] = inside
@@ -123,12 +123,10 @@ def stat_sum(ds: xr.Dataset) -> xr.DataArray:
 
 def mask(ds: xr.Dataset) -> xr.DataArray:
     """Bins that count: within ``mask_safe`` and ``mask_fit``, as far as they are there; a value but 1 is outside."""
-    template = ds[_first_cube(ds)]
     inside = _mask(ds)
     if inside is None:
-        inside = xr.ones_like(template.variable, dtype=bool)
-    bare = xr.Variable(inside.dims, inside.data).set_dims(template.sizes)
-    return xr.DataArray(bare, coords=template.coords, name="mask")
+        inside = xr.ones_like(ds.variables[_first_cube(ds)], dtype=bool)
+    return like_counts(ds, inside, "mask", {})
 
 
 def on_off_sums(ds: xr.Dataset, dim: Hashable | Iterable[Hashable]) -> xr.Dataset:
@@ -246,17 +244,22 @@ def _bins(function: Callable[..., Any], ds: xr.Dataset, names: tuple[str, ...], 
     It works on bare variables: coordinates of one dataset need no comparison, which 2-D ones would have to be
     computed for.
     """
-    variables = [ds[n].variable for n in _require(ds, names)]
-    template = ds[_first_cube(ds)]
+    variables = [ds.variables[n] for n in _require(ds, names)]
     result = xr.apply_ufunc(function, *variables, dask="parallelized", output_dtypes=[np.float64])
-    result = result.transpose(*template.dims)
-    result.attrs = {"units": "1"}
-    return xr.DataArray(result, coords=template.coords, name=name)
+    return like_counts(ds, result, name, {"units": "1"})
+
+
+def like_counts(ds: xr.Dataset, values: xr.Variable, name: str, attrs: dict[str, Any]) -> xr.DataArray:
+    """Label values on the bins of the counts; the coordinates are shared with the dataset, not copied."""
+    template = ds[_first_cube(ds)]
+    array = template.copy(deep=False, data=values.set_dims(template.sizes).transpose(*template.dims).data)
+    array.name, array.attrs, array.encoding = name, attrs, {}
+    return array
 
 
 def _mask(ds: xr.Dataset) -> xr.Variable | None:
     """Bins within the masks; None if there is none, which means all."""
-    masks = [ds[name].variable for name in MASKS if name in ds]
+    masks = [ds.variables[name] for name in MASKS if name in ds]
     masks = [m if m.dtype == bool else m == 1 for m in masks]
     if not masks:
         return None

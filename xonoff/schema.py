@@ -186,7 +186,7 @@ def _variable_faults(ds: xr.Dataset) -> Iterator[str]:
     for name, variable in VARIABLES.items():
         if name not in ds.variables:
             continue
-        array = ds[name]
+        array = ds.variables[name]
         accepted = accepted_dims(variable)
         if array.dims not in accepted:
             listed = [str(dims) for dims in accepted]
@@ -208,12 +208,12 @@ def _axis_faults(ds: xr.Dataset) -> Iterator[str]:
             missing = name if name not in ds.coords else bounds
             yield f"{name}: coordinate {missing!r} is missing: build the axis with xonoff.axes.axis_coords"
             continue
-        if ds[name].attrs.get("units") != axis.units:
-            yield f"{name}: units {ds[name].attrs.get('units')!r} found, {axis.units!r} accepted"
-        if ds[bounds].dims != (name, "bounds") or ds.sizes["bounds"] != 2:
+        if ds.variables[name].attrs.get("units") != axis.units:
+            yield f"{name}: units {ds.variables[name].attrs.get('units')!r} found, {axis.units!r} accepted"
+        if ds.variables[bounds].dims != (name, "bounds") or ds.sizes["bounds"] != 2:
             yield f"{bounds}: dims {ds[bounds].dims} found, ({name!r}, 'bounds') with 2 bounds accepted"
             continue
-        edges = small_values(ds[bounds])
+        edges = small_values(ds.variables[bounds])
         lowest = 0.0 if axis.scale == "lin" else np.nextafter(0, 1)
         if not np.isfinite(edges).all() or not (edges[:, 0] < edges[:, 1]).all() or not (edges >= lowest).all():
             yield f"{bounds}: edges have to be finite, positive and increasing in every bin"

@@ -108,8 +108,7 @@ class SkyHeader:
             pv=tuple(sorted((int(m[1]), int(m[2]), _number(header, m[0])) for m in map(_PV.fullmatch, keys) if m)),
             **poles,
         )
-        wcs = found.wcs.wcs  # settles the poles
-        return replace(found, lonpole=float(wcs.lonpole) + 0.0, latpole=float(wcs.latpole) + 0.0)
+        return _with_poles(found)
 
     @classmethod
     def from_text(cls, text: str) -> "SkyHeader":
@@ -263,6 +262,13 @@ def _from_text(text: str) -> SkyHeader:
         if not separator:
             raise GeometryError(f"the header of the wcs coordinate is damaged at {line!r}: read the map again")
     return SkyHeader.from_cards(cards)
+
+
+@lru_cache(maxsize=256)
+def _with_poles(header: SkyHeader) -> SkyHeader:
+    """Fill in the poles that are left to defaults, as wcslib settles them; the HDUs of a file share one header."""
+    wcs = header.wcs.wcs
+    return replace(header, lonpole=float(wcs.lonpole) + 0.0, latpole=float(wcs.latpole) + 0.0)
 
 
 def _axes(header: Mapping[str, Any]) -> tuple[str, str]:

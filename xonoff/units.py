@@ -1,5 +1,6 @@
 """Angles, energies and positions as people write them, turned into plain floats of the schema's unit."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ def value_in(value: Value, unit: str) -> float:
     return float(array)
 
 
+@lru_cache(maxsize=1024)
 def unit_factor(found: str, accepted: str) -> float:
     """Factor that turns numbers in the unit ``found`` into ``accepted``; 1.0 when they are the same.
 

@@ -8,7 +8,7 @@ import xarray as xr
 
 from xonoff.errors import SchemaError
 from xonoff.geometry import sky_faults
-from xonoff.quantities import ON_OFF, mask
+from xonoff.quantities import ON_OFF, like_counts, mask
 from xonoff.schema import MASKS, faults
 
 __all__ = ["REASONS", "invalid", "reason", "validate"]
@@ -44,9 +44,9 @@ def reason(ds: xr.Dataset) -> xr.DataArray:
         kwargs={"names": (*present, *masks)},
         dask="parallelized",
         output_dtypes=[np.uint8],
-    ).transpose(*inside.dims)
-    codes.attrs = {"flag_values": np.arange(len(REASONS), dtype=np.uint8), "flag_meanings": " ".join(REASONS)}
-    return xr.DataArray(codes, coords=inside.coords, name="reason")
+    )
+    flags = {"flag_values": np.arange(len(REASONS), dtype=np.uint8), "flag_meanings": " ".join(REASONS)}
+    return like_counts(ds, codes, "reason", flags)
 
 
 def invalid(ds: xr.Dataset) -> xr.DataArray:

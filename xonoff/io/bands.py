@@ -37,7 +37,7 @@ def read_axes(hdu: HDU, hdus: Mapping[str, HDU]) -> dict[str, Floats]:
     FormatError
         If the image does not name its table and columns, or these are no regular, increasing bins.
     """
-    name = str(hdu.header.get("BANDSHDU", "")).strip().upper()
+    name = str(hdu.cards.get("BANDSHDU", "")).strip().upper()
     if not name:
         raise fault(hdu, "card BANDSHDU is missing: it names the table of the energy axes")
     bands = hdus.get(name)
@@ -95,8 +95,8 @@ def _stem(axis: str) -> str:
 def _named_columns(hdu: HDU) -> dict[str, list[str]]:
     """Columns of each axis, by the cards AXCOLS1, AXCOLS2, ..."""
     named: dict[str, list[str]] = {}
-    while (card := f"AXCOLS{len(named) + 1}") in hdu.header:
-        columns = [column.strip() for column in str(hdu.header[card]).upper().split(",")]
+    while (card := f"AXCOLS{len(named) + 1}") in hdu.cards:
+        columns = [column.strip() for column in str(hdu.cards[card]).upper().split(",")]
         axis = COLUMNS.get(columns[0].removesuffix("_MIN"))
         if axis is None or axis in named or len(columns) > 2:
             raise fault(hdu, f"card {card} = {','.join(columns)!r}: one more axis of {list(COLUMNS)} is wanted")

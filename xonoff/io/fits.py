@@ -84,10 +84,9 @@ def open_fits(path: str | os.PathLike[str], *, round_counts_off: bool = True, ch
     if round_counts_off and "counts_off" in reader.variables:
         reader.round_counts_off()
     primary = hdus.get("")
-    title = primary.header.get("NAME") if primary is not None else None
+    title = primary.cards.get("NAME") if primary is not None else None
     attrs = {"name": str(title) if title else Path(path).name.split(".")[0], "Conventions": CONVENTIONS}
-    ds = xr.Dataset(reader.variables, {k: v for k, v in reader.coords.items() if k not in AXES}, attrs)
-    ds = ds.assign_coords({k: v for k, v in reader.coords.items() if k in AXES})
+    ds = xr.Dataset(reader.variables, reader.coords, attrs)
     found = faults(ds)
     if found:
         raise FormatError(f"{path}: {'; '.join(found)}")
@@ -142,7 +141,7 @@ class _Reader:
     def add_sky(self, variable: Variable, hdu: HDU) -> tuple[str, ...]:
         """Add the sky grid of an image, or find it among those known; returns the names of its dimensions."""
         try:
-            found = SkyGrid.from_header(hdu.header, (hdu.shape[-2], hdu.shape[-1]))
+            found = SkyGrid.from_header(hdu.cards, (hdu.shape[-2], hdu.shape[-1]))
         except GeometryError as error:
             raise fault(hdu, str(error)) from error
         for grid in dict.fromkeys(("", variable.grid)):
@@ -169,7 +168,7 @@ class _Reader:
             if array.dtype.itemsize * math.prod(array.shape) > CHECKED_MASK_BYTES or has_fault(array):
                 self.add_mask_fault(hdu)
             return elementwise(is_one, array, dtype=bool)
-        unit = str(hdu.header.get("BUNIT", "")).strip()
+        unit = str(hdu.cards.get("BUNIT", "")).strip()
         if variable.units == "1":
             if unit not in COUNT_UNITS:
                 raise fault(hdu, f"card BUNIT = {unit!r} found, '' or 'count' accepted")
@@ -208,15 +207,15 @@ class _Reader:
     def livetime(self) -> float | None:
         """Livetime of all observations, s: it is in the META card of the exposure, as JSON."""
         hdu = self.hdus.get("EXPOSURE")
-        if hdu is None or "META" not in hdu.header:
+        if hdu is None or "META" not in hdu.cards:
             return None
         try:
-            meta = json.loads(str(hdu.header["META"]))
+            meta = json.loads(str(hdu.cards["META"]))
             if not isinstance(meta, dict) or "livetime" not in meta:
                 return None
             return float(floats_in(str(meta["livetime"]), "s"))
         except ValueError as error:
-            raise fault(hdu, f"card META = {hdu.header['META']!r}: JSON with a livetime in s accepted") from error
+            raise fault(hdu, f"card META = {hdu.cards['META']!r}: JSON with a livetime in s accepted") from error
 
     def round_counts_off(self) -> None:
         """Round off counts next to a whole number, and drop acceptances that a stack made from what is left of zero."""

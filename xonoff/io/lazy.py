@@ -36,7 +36,8 @@ class _Elementwise(BackendArray):
 
 def elementwise(function: Callable[..., Array], *arrays: ImageArray, dtype: Any) -> indexing.LazilyIndexedArray:
     """Lazy array of a function, which has to be one of a module so that the array can be pickled."""
-    return indexing.LazilyIndexedArray(_Elementwise(function, arrays, dtype))
+    one = arrays[0].map(function, dtype) if len(arrays) == 1 else _Elementwise(function, arrays, dtype)
+    return indexing.LazilyIndexedArray(one)
 
 
 def scaled(array: ImageArray, factor: float) -> indexing.LazilyIndexedArray:
@@ -54,7 +55,7 @@ def whole(array: ImageArray) -> Array:
 
 def has_fault(array: ImageArray) -> bool:
     """Read a mask, and tell whether any value is neither 0 nor 1."""
-    return bool(any_fault(whole(array)).any())
+    return bool(whole(array.map(any_fault, bool)).any())
 
 
 def is_one(mask: Array) -> Array:
@@ -64,12 +65,15 @@ def is_one(mask: Array) -> Array:
 
 def any_fault(*masks: Array) -> Array:
     """True where any mask is neither 0 nor 1."""
-    return np.asarray(np.any([(mask != 0) & (mask != 1) for mask in masks], axis=0))
+    faults = [mask > 1 if mask.dtype.kind == "u" else (mask != 0) & (mask != 1) for mask in masks]
+    return np.asarray(np.logical_or.reduce(faults)) if len(faults) > 1 else np.asarray(faults[0])
 
 
 def rounded(counts: Array) -> Array:
     """Counts, those next to a whole number set to it."""
     nearest = np.rint(counts)
+    if np.array_equal(nearest, counts):  # as most files have it
+        return np.asarray(nearest + 0.0)
     with np.errstate(invalid="ignore"):  # inf - inf
         close = np.abs(counts - nearest) <= ROUNDING
     return np.where(close, nearest + 0.0, counts)  # + 0.0 turns -0.0 into 0.0

@@ -30,7 +30,7 @@ def read_gti(path: str, hdu: HDU) -> dict[str, xr.Variable]:
     from astropy.time import Time, TimeDelta
 
     try:
-        table, header = hdu.table(), hdu.header
+        table, header = hdu.table(), hdu.cards
         scale = str(header.get("TIMESYS", "tt")).strip().lower()
         if "MJDREFI" in header:
             reference = Time(float(header["MJDREFI"]), float(header.get("MJDREFF", 0.0)), format="mjd", scale=scale)
