@@ -33,7 +33,39 @@ def cube(shape: tuple[int, int, int] = SHAPE) -> xr.Dataset:
         name: (geom.dims, array.astype(np.float32), {"units": "1"}) for name, array in arrays.items()
     }
     variables["mask_safe"] = (geom.dims, rng.random(shape) > 0.05)
-    return xr.Dataset(variables, geom.coords(), {"name": "bench"})
+    coords = {**geom.coords(), **response_coords(geom)}
+    sizes = {"energy_true": 30, "rad": 66, "energy": energies, "y": ny, "x": nx}
+    sizes |= {name: coords[name].size for name in ("y_psf", "x_psf", "y_edisp", "x_edisp")}
+    for name, dims in RESPONSE.items():
+        values = np.full([sizes[dim] for dim in dims], 0.1, np.float32)
+        variables[name] = (dims, values, {"units": xonoff.schema.units(name)})
+    return xr.Dataset(variables, coords, {"name": "bench"})
+
+
+#: Exposure, PSF and energy dispersion as gammapy makes them by default: 30 true energies, pixels of 0.2 deg.
+RESPONSE = {
+    "exposure": ("energy_true", "y", "x"),
+    "psf": ("energy_true", "rad", "y_psf", "x_psf"),
+    "psf_exposure": ("energy_true", "y_psf", "x_psf"),
+    "edisp": ("energy_true", "energy", "y_edisp", "x_edisp"),
+    "edisp_exposure": ("energy_true", "y_edisp", "x_edisp"),
+}
+
+
+def response_coords(geom: xonoff.Geom) -> dict[str, xr.Variable]:
+    """Axes and sky grids of the response, good time intervals and livetime."""
+    shape = tuple(max(n // 10, 1) for n in geom.sky.shape)
+    coarse = xonoff.SkyGrid.create((83.63, 22.01), shape=shape, pixel_size=0.2, projection="TAN")
+    start = np.array(["2026-01-17T20:00"], "datetime64[ns]")
+    return {
+        **xonoff.axes.axis_coords("energy_true", xonoff.energy_edges("0.05 TeV", "200 TeV", n=30)),
+        **xonoff.axes.axis_coords("rad", np.linspace(0, 0.66, 67)),
+        **coarse.coords("psf"),
+        **coarse.coords("edisp"),
+        "gti_start": xr.Variable("gti", start),
+        "gti_stop": xr.Variable("gti", start + np.timedelta64(30, "m")),
+        "livetime": xr.Variable("obs", [1700.0], {"units": "s"}),
+    }
 
 
 @pytest.fixture(scope="session")

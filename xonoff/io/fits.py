@@ -24,7 +24,7 @@ from xonoff.io.atomic import replacing
 from xonoff.io.bands import axis_cards, bands_table, fault, read_axes
 from xonoff.io.hdu import HDU, scan
 from xonoff.io.hdu_writer import HDUWriter
-from xonoff.io.lazy import ROUNDING, any_fault, drop_noise, elementwise, has_fault, is_one, rounded, scaled
+from xonoff.io.lazy import ROUNDING, any_fault, drop_noise, elementwise, is_one, rounded, scaled, whole
 from xonoff.io.observations import gti_table, meta_table, read_gti, read_meta
 from xonoff.schema import AXES, CONVENTIONS, MASKS, VARIABLES, Variable, faults
 from xonoff.skygrid import SkyGrid
@@ -32,7 +32,7 @@ from xonoff.units import floats_in, unit_factor
 
 __all__ = ["open_fits", "to_fits"]
 
-#: Masks up to this size are checked for values other than 0 and 1 when a file is opened; larger ones stay unread.
+#: Masks up to this size are read, and checked for values other than 0 and 1, when a file is opened.
 CHECKED_MASK_BYTES = 2**24
 
 #: Axes that the exposure of a response keeps with one bin.
@@ -161,13 +161,17 @@ class _Reader:
             f"its {found.shape} pixels are not the {known.shape} of HDU {first}, or CTYPE, CRPIX, CRVAL, CDELT differ",
         )
 
-    def convert(self, variable: Variable, hdu: HDU) -> indexing.LazilyIndexedArray:
-        """Array of an image in the unit and dtype of the schema, not read yet."""
+    def convert(self, variable: Variable, hdu: HDU) -> indexing.LazilyIndexedArray | npt.NDArray[Any]:
+        """Array of an image in the unit and dtype of the schema, not read yet; small masks are."""
         array = hdu.array()
         if variable.kind == "b":
-            if array.dtype.itemsize * math.prod(array.shape) > CHECKED_MASK_BYTES or has_fault(array):
+            if array.dtype.itemsize * math.prod(array.shape) > CHECKED_MASK_BYTES:
                 self.add_mask_fault(hdu)
-            return elementwise(is_one, array, dtype=bool)
+                return elementwise(is_one, array, dtype=bool)
+            mask = whole(array)
+            if any_fault(mask).any():
+                self.add_mask_fault(hdu)
+            return is_one(mask)
         unit = str(hdu.cards.get("BUNIT", "")).strip()
         if variable.units == "1":
             if unit not in COUNT_UNITS:

@@ -11,7 +11,7 @@ from xarray.core import indexing
 
 from xonoff.io.hdu import ImageArray
 
-__all__ = ["ROUNDING", "any_fault", "drop_noise", "elementwise", "has_fault", "is_one", "rounded", "scaled", "whole"]
+__all__ = ["ROUNDING", "any_fault", "drop_noise", "elementwise", "is_one", "rounded", "scaled", "whole"]
 
 #: Off counts this close to a whole number are meant to be it: rings summed by FFT leave counts such as -5e-6.
 ROUNDING = 1e-3
@@ -53,11 +53,6 @@ def whole(array: ImageArray) -> Array:
     return np.asarray(array[indexing.BasicIndexer((slice(None),) * len(array.shape))])
 
 
-def has_fault(array: ImageArray) -> bool:
-    """Read a mask, and tell whether any value is neither 0 nor 1."""
-    return bool(whole(array.map(any_fault, bool)).any())
-
-
 def is_one(mask: Array) -> Array:
     """True where a mask is 1."""
     return np.asarray(mask == 1)
@@ -73,7 +68,7 @@ def rounded(counts: Array) -> Array:
     """Counts, those next to a whole number set to it."""
     nearest = np.rint(counts)
     if np.array_equal(nearest, counts):  # as most files have it
-        return np.asarray(nearest + 0.0)
+        return counts
     with np.errstate(invalid="ignore"):  # inf - inf
         close = np.abs(counts - nearest) <= ROUNDING
     return np.where(close, nearest + 0.0, counts)  # + 0.0 turns -0.0 into 0.0
