@@ -286,8 +286,10 @@ def _elementwise(kernel: Callable[..., None], *values: ArrayLike, keep_float32: 
     if shape and all(a.dtype == dtype and a.flags.c_contiguous and a.shape == shape for a in arrays):
         # As most cubes are: nothing to convert, and the blocks are slices. Measured 11 ms for excess, 14 ms without.
         out = np.empty(shape)
-        flat = [array.reshape(-1) for array in (*arrays, out)]
-        _share(lambda part: kernel(*(array[part] for array in flat)), out.size)
+        flat = [array.reshape(-1).view() for array in arrays]
+        for array in flat:
+            array.flags.writeable = False  # as nditer hands them over, so that one signature compiles
+        _share(lambda part: kernel(*(array[part] for array in flat), out.reshape(-1)[part]), out.size)
         return out
     iterator = _block_iterator([*arrays, None], [dtype] * len(arrays) + [np.dtype(np.float64)])
     _run(kernel, iterator)
