@@ -36,15 +36,14 @@ def info(ds: xr.Dataset) -> xr.Dataset:
     """
     out: dict[str, Any] = {}
     inside = quantities.mask(ds).variable
-    if all(name in ds for name in quantities.ON_OFF):
+    complete = all(name in ds for name in quantities.ON_OFF)
+    if complete:
         sums = quantities.on_off_sums(ds, ds["counts"].dims)
         out |= {str(name): array.variable for name, array in sums.items()}
         for function in (quantities.alpha, quantities.background, quantities.excess, quantities.significance):
             array = function(sums)
             out[str(array.name)] = array.variable
         out["stat_sum"] = quantities.stat_sum(ds).variable
-        valid = xr.apply_ufunc(np.isfinite, quantities.excess(ds).variable, dask="allowed")
-        out["n_bins_valid"] = (valid & inside).sum(dtype=np.int64)
     else:
         for name in ("counts", "background", "counts_off", "acceptance", "acceptance_off"):
             if name in ds:
@@ -53,6 +52,9 @@ def info(ds: xr.Dataset) -> xr.Dataset:
                 out[name] = values.where(good, 0).sum(dtype=np.float64)
     out["n_bins"] = xr.Variable((), int(np.prod(inside.shape)))
     out["n_bins_mask"] = inside.sum(dtype=np.int64)
+    if complete:
+        valid = xr.apply_ufunc(np.isfinite, quantities.excess(ds).variable, dask="allowed")
+        out["n_bins_valid"] = (valid & inside).sum(dtype=np.int64)
     if "livetime" in ds.variables:
         out["livetime"] = quantities.livetime(ds).variable
     if "gti_start" in ds.variables:
@@ -113,7 +115,10 @@ def html(ds: xr.Dataset) -> str:
         rows.append(("invalid bins", ", ".join(f"{n} {r}" for r, n in bad.items()) or "none"))
     else:
         rows.append(("totals", "not computed: the data are lazy; ds.onoff.info() sums them up"))
-    body = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in rows)
+    body = "".join(
+        f'<tr><th style="text-align: left">{escape(key)}</th><td style="text-align: left">{escape(value)}</td></tr>'
+        for key, value in rows
+    )
     return f"<div>{head}<table>{body}</table></div>"
 
 

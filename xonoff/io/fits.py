@@ -352,7 +352,6 @@ def _squashed_axis(ds: xr.Dataset, name: str) -> str | None:
 
 def _creator() -> dict[str, Any]:
     from datetime import UTC, datetime
+    from importlib.metadata import version
 
-    from xonoff import __version__
-
-    return {"CREATOR": f"xonoff {__version__}", "CREATED": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")}
+    return {"CREATOR": f"xonoff {version('xonoff')}", "CREATED": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")}
