@@ -218,9 +218,9 @@ def wstat_sum(n_on: Block, n_off: Block, a_on: Block, a_off: Block, mu_sig: Bloc
 def _no_counts(
     n_on: Block, n_off: Block, a_on: Block, a_off: Block, mask: NDArray[np.bool_], out: Block, rest: NDArray[np.bool_]
 ) -> None:
-    """W without a signal of the bins with no on count, which are most of a map; for the others `rest`, and alpha in `out`.
+    """W without a signal of the bins with no on count, which are most of a map.
 
-    No branch and no call of a library: the compiler makes vector instructions of it, 4 ns a bin where `_null_wstat`
+    The other valid bins are marked in `rest`, and have alpha in `out`. No branch and no call of a library: the compiler makes vector instructions of it, 4 ns a bin where `_null_wstat`
     takes 20.
     """
     for i in range(n_on.size):
