@@ -220,8 +220,8 @@ def _no_counts(
 ) -> None:
     """W without a signal of the bins with no on count, which are most of a map.
 
-    The other valid bins are marked in `rest`, and have alpha in `out`. No branch and no call of a library: the compiler makes vector instructions of it, 4 ns a bin where `_null_wstat`
-    takes 20.
+    The other valid bins are marked in `rest`, and have alpha in `out`. No branch and no call of a library: the compiler
+    makes vector instructions of it, 4 ns a bin where `_null_wstat` takes 20.
     """
     for i in range(n_on.size):
         on, off, ratio = np.float64(n_on[i]), np.float64(n_off[i]), _alpha(a_on[i], a_off[i])
