@@ -16,6 +16,7 @@ FITS standard 4.0: cards sections 4.1-4.2, binary tables section 7.3.
 import math
 import re
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -164,10 +165,12 @@ class HDUWriter:
         self._file.write(_header(body, "0" * 16, 0))
         total, count = 0, 0
         tail = b""  # of a block whose length is no multiple of 4
-        for block in blocks:
-            self._file.write(block)
-            count += len(block)
-            total, tail = _add(total, tail, block)
+        with ThreadPoolExecutor(1) as disk:  # a block is summed while it is written
+            for block in blocks:
+                written = disk.submit(self._file.write, block)
+                count += len(block)
+                total, tail = _add(total, tail, block)
+                written.result()
         padding = bytes(-count % BLOCK)
         self._file.write(padding)
         total = fold(_add(total, tail, padding)[0])
