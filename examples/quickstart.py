@@ -40,4 +40,7 @@ def main(file: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    try:
+        main(*sys.argv[1:2])
+    except (xonoff.XonoffError, OSError) as error:
+        sys.exit(f"quickstart: {error}")

@@ -227,7 +227,7 @@ def test_one_pixel_and_a_strip(ds: xr.Dataset, tmp_path: Path) -> None:
 
 
 def test_a_spectrum_is_no_map(ds: xr.Dataset, tmp_path: Path) -> None:
-    spectrum = xonoff.quantities.on_off_sums(ds, ("lat", "lon")).drop_vars("wcs")
+    spectrum = xonoff.quantities.on_off_sums(ds, ("lat", "lon"))
     with pytest.raises(xonoff.SchemaError, match="maps, not spectra"):
         spectrum.onoff.to_fits(tmp_path / "out.fits")
 
@@ -393,6 +393,12 @@ FAULTY: dict[str, tuple[Callable[[fits.HDUList], None], str]] = {
     "GTI without reference": (lambda hdus: [_drop("GTI", c)(hdus) for c in ("MJDREFI", "MJDREFF")], "HDU GTI"),
     "META that is no JSON": (_set("EXPOSURE", "META", "{livetime"), "HDU EXPOSURE: card META"),
     "livetime in metres": (_set("EXPOSURE", "META", '{"livetime": "3 m"}'), "HDU EXPOSURE: card META"),
+    "META of nested brackets": (_set("EXPOSURE", "META", "[" * 20000), "HDU EXPOSURE: card META"),
+    "a livetime below 0": (_set("EXPOSURE", "META", '{"livetime": "-3 s"}'), "HDU EXPOSURE: card META"),
+    "two livetimes": (_set("EXPOSURE", "META", '{"livetime": "[1, 2] s"}'), "HDU EXPOSURE: card META"),
+    "a negative unit": (_set("EXPOSURE", "BUNIT", "-1 m2 s"), "HDU EXPOSURE: card BUNIT"),
+    "an axis without bins": (_rows("COUNTS_BANDS", slice(0, 0)), "HDU COUNTS_BANDS: no bins"),
+    "a GTI in the far future": (_column("GTI", "STOP", lambda t: t * 1e15), "HDU GTI: .*300 years"),
     "a response on another axis": (_set("PSF", "AXCOLS1", "MIGRA_MIN,MIGRA_MAX"), "HDU PSF"),
 }
 
@@ -450,6 +456,39 @@ def test_the_mask_of_a_large_file_is_not_read_when_it_is_opened(file: Path, monk
     assert opened.mask_fault.chunks is not None
     assert int(opened.mask_fault.sum()) == 1
     assert int(opened.onoff.info().invalid.sel(reason="mask_fault")) == 1
+
+
+def test_mask_faults_survive_fits(ds: xr.Dataset, file: Path, tmp_path: Path) -> None:
+    with fits.open(file, mode="update", memmap=False) as hdus:
+        hdus["MASK_SAFE"].data[2, 20, 20] = 7
+    xonoff.open_dataset(file).onoff.to_fits(tmp_path / "again.fits")
+    again = xonoff.open_dataset(tmp_path / "again.fits")
+    assert int(again.onoff.info().invalid.sel(reason="mask_fault")) == 1
+
+
+def test_meta_table_of_others(ds: xr.Dataset, file: Path, tmp_path: Path) -> None:
+    table = fits.BinTableHDU.from_columns(
+        [
+            fits.Column("OBS_ID", "2K", array=[[1, 2]]),
+            fits.Column("LIVETIME", "2D", unit="h", array=[[0.5, 0.25]]),
+            fits.Column("TELESCOP", "4A", array=["HESS"]),
+            fits.Column("DATE-OBS", "2D", array=[[1.0, 2.0]]),
+            fits.Column("WCS_PSF", "2D", array=[[1.0, 2.0]]),
+            fits.Column("ENERGY_BOUNDS", "3D", array=[[1.0, 2.0, 3.0]]),
+        ],
+        name="META_TABLE",
+    )
+    with fits.open(file) as hdus:
+        out = fits.HDUList([hdu.copy() for hdu in hdus if hdu.name != "META_TABLE"] + [table])
+        out.writeto(tmp_path / "meta.fits")
+    opened = xonoff.open_dataset(tmp_path / "meta.fits", chunks="auto")
+    assert float(opened.onoff.livetime) == 2700.0
+    assert opened.telescop.values.tolist() == ["HESS"]
+    assert opened.date_obs.dims == ("obs",)
+    assert opened.meta_energy_bounds.size == 3
+    assert xonoff.schema.faults(opened) == []
+    opened.onoff.to_zarr(tmp_path / "meta.zarr")
+    np.testing.assert_array_equal(xonoff.open_dataset(tmp_path / "meta.zarr", chunks="auto").counts, ds.counts)
 
 
 def test_kev_and_nodes(ds: xr.Dataset, file: Path, tmp_path: Path) -> None:

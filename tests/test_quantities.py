@@ -199,3 +199,22 @@ def test_arithmetic_on_selections(ds: xr.Dataset) -> None:
     pixel = ds.isel(lat=20, lon=20)
     assert pixel.onoff.excess.dims == ("energy",)
     assert pixel.onoff.sky_dims == ()
+
+
+def test_two_different_skies_are_refused(ds: xr.Dataset) -> None:
+    combined = ds.drop_vars("wcs")  # what xarray leaves of maps of two grids
+    for function in (lambda d: d.onoff.excess, lambda d: d.onoff.stat_sum(), lambda d: d.onoff.significance("energy")):
+        with pytest.raises(xonoff.GeometryError, match="no coordinate wcs"):
+            function(combined)
+
+
+def test_unknown_dimensions_are_refused(ds: xr.Dataset) -> None:
+    with pytest.raises(xonoff.SchemaError, match="dimension 'enrgy' found"):
+        ds.onoff.significance("enrgy")
+    np.testing.assert_allclose(ds.onoff.significance(...), ds.onoff.info().significance)
+    with pytest.raises(xonoff.SchemaError, match="no dimension energy"):
+        _ = ds.isel(energy=0).onoff.energy_range
+
+
+def test_one_lazy_bin_stays_lazy(lazy: xr.Dataset, no_compute: None) -> None:
+    assert lazy.isel(energy=0, lat=20, lon=20).onoff.stat_sum().chunks is not None

@@ -168,7 +168,7 @@ def test_invalid_bins_of_the_adaptive_ring_are_told() -> None:
     invalid = ds.onoff.info().invalid
     assert int(invalid.sel(reason="not_finite")) == 1078
     assert int(ds.onoff.mask.sum() - ds.onoff.info().n_bins_valid) == 1078
-    with pytest.raises(xonoff.SchemaError, match="1078 bins: counts or acceptances are NaN"):
+    with pytest.raises(xonoff.SchemaError, match="1078 bins: counts, acceptances or the background are NaN"):
         xonoff.validate(ds)
 
 

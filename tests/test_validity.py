@@ -92,3 +92,48 @@ def test_a_dataset_without_masks_or_off_counts(ds: xr.Dataset) -> None:
 
 def test_the_name_of_the_accessor_is_reserved(ds: xr.Dataset) -> None:
     assert any("accessor" in fault for fault in faults(ds.assign(onoff=1)))
+
+
+def test_what_cannot_be_seen_in_the_counts(ds: xr.Dataset) -> None:
+    """Faults of the response, the livetime, the intervals and the axis."""
+    cases = {
+        "exposure: 1 values": ds.copy(deep=True),
+        "gti_stop: an interval ends": ds.assign_coords(gti_stop=ds.gti_start - np.timedelta64(1, "s")),
+        "livetime: float64 in 'h' found": ds.assign_coords(livetime=("obs", [1.0, 2.0], {"units": "h"})),
+        "livetime: a value is negative": ds.assign_coords(livetime=("obs", [1.0, -2.0], {"units": "s"})),
+        "energy: centres found outside": ds.assign_coords(energy=("energy", ds.energy.values * 7, ds.energy.attrs)),
+        "energy_bounds: the bins do not adjoin": ds.isel(energy=slice(None, None, 2)),
+        "energy: the axis is missing": xr.Dataset(),
+    }
+    cases["exposure: 1 values"].exposure[0, 0, 0] = np.nan
+    for message, case in cases.items():
+        with pytest.raises(xonoff.SchemaError, match=message):
+            xonoff.validate(case)
+        assert "fault" in repr(case.onoff) or "exposure" in message or "missing" in message
+    with pytest.raises(xonoff.SchemaError, match="NoneType found"):
+        xonoff.validate(None)
+
+
+def test_a_coarsened_energy_axis_is_refused(ds: xr.Dataset) -> None:
+    coarse = ds.drop_vars("mask_safe").coarsen(energy=2).sum()
+    with pytest.raises(xonoff.GeometryError, match="do not adjoin"):
+        _ = coarse.onoff.energy_range
+
+
+def test_a_background_template_is_checked_and_summed(ds: xr.Dataset) -> None:
+    template = ds.drop_vars(["counts_off", "acceptance", "acceptance_off"])
+    template["background"] = ds.onoff.background.astype("f4")
+    template.background[3, 20, 20] = -99
+    template.counts[3, 20, 21] = -1000
+    totals = template.onoff.info()
+    assert int(totals.invalid.sel(reason="negative")) == 2
+    assert float(totals.counts) > 0
+    np.testing.assert_allclose(
+        totals.background, template.background.where(ds.mask_safe & (template.background >= 0)).sum()
+    )
+
+
+def test_a_spectrum_of_acceptance_beside_cubes(ds: xr.Dataset) -> None:
+    mixed = ds.assign(acceptance=ds.acceptance.isel(lat=20, lon=20, drop=True))
+    assert int(mixed.onoff.info().invalid.sum()) == 0
+    assert mixed.onoff.excess.dims == ds.counts.dims

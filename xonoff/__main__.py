@@ -1,6 +1,7 @@
 """The command ``xonoff``: look at a file, convert it, plot it."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         options.run(options)
-    except (xonoff.XonoffError, OSError, ImportError) as error:
-        print(f"xonoff: {error}", file=sys.stderr)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, OSError, ImportError) as error:  # XonoffError is a ValueError
+        print(f"xonoff: {str(error).replace('overwrite=True', '--overwrite')}", file=sys.stderr)
         return 1
     return 0
 
@@ -68,6 +71,8 @@ def _convert(options: argparse.Namespace) -> None:
 def _plot(options: argparse.Namespace) -> None:
     import matplotlib as mpl
 
+    if not Path(options.output).suffix:
+        raise xonoff.FormatError(f"{options.output}: no suffix found, the name of a figure such as crab.png accepted")
     mpl.use("Agg")
     ds = xonoff.open_dataset(options.file, checksum=options.checksum)
     ds.onoff.peek().savefig(options.output, dpi=120)

@@ -10,7 +10,8 @@ import numpy as np
 import xarray as xr
 
 from xonoff import quantities
-from xonoff.errors import GeometryError
+from xonoff.axes import axis_edges
+from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import sky_dims, sky_grid
 
 if TYPE_CHECKING:
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Plots", "sky_map", "spectrum"]
 
-FRAMES = {"icrs": ("Right ascension", "Declination"), "galactic": ("Galactic longitude", "Galactic latitude")}
+FRAMES = {
+    "icrs": ("Right ascension", "Declination"),
+    "fk5": ("Right ascension", "Declination"),
+    "galactic": ("Galactic longitude", "Galactic latitude"),
+}
 
 
 class Plots:
@@ -38,7 +43,7 @@ class Plots:
 
     def counts(self, *, ax: "Axes | None" = None, **style: Any) -> "Axes":
         """Map of the counts, summed over energy within the masks."""
-        inside = quantities.mask(self._ds)
+        inside = _valid_counts(self._ds)
         total = self._ds["counts"].where(inside, 0).sum("energy", dtype=np.float64)
         return sky_map(total.where(inside.any("energy")), "counts", ax=ax, **style)
 
@@ -69,7 +74,7 @@ class Plots:
         for place, draw in enumerate(maps, 1):
             draw(ax=figure.add_subplot(rows, 2, place, projection=wcs))
         self.spectrum(ax=figure.add_subplot(rows, 2, 2 * rows))
-        figure.suptitle(self._ds.attrs.get("name", ""))
+        figure.suptitle(str(self._ds.attrs.get("name") or ""), parse_math=False)
         return figure
 
 
@@ -97,13 +102,13 @@ def sky_map(
     if ax is None:
         ax = _pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot(projection=sky.wcs)
     values = np.asarray(array.transpose(*sky.dims()).values, dtype=float)
-    if symmetric:
+    if symmetric and "norm" not in style:
         finite = np.abs(values[np.isfinite(values)])
         limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
         style = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} | style
     image = ax.imshow(values, **({"origin": "lower", "interpolation": "nearest"} | style))
     lon, lat = FRAMES.get(sky.frame, ("Longitude", "Latitude"))
-    ax.set_xlabel(f"{lon} ({sky.frame.upper() if sky.frame == 'icrs' else 'deg'})")
+    ax.set_xlabel(f"{lon} ({'deg' if sky.frame == 'galactic' else sky.frame.upper()})")
     ax.set_ylabel(lat)
     ax.set_title(label.split(" (")[0])
     colorbar = ax.figure.colorbar(image, ax=ax, shrink=0.85)
@@ -115,8 +120,9 @@ def spectrum(ds: xr.Dataset, *, ax: "Axes | None" = None) -> "Axes":
     """Draw counts, background and excess per energy bin, with the width of the bins and Poisson errors."""
     if ax is None:
         ax = _pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot()
-    energy, bounds = ds["energy"].values, ds["energy_bounds"].values
-    width = np.abs(bounds - energy[:, None]).T
+    edges = axis_edges(ds, "energy")
+    energy = ds["energy"].values
+    width = np.stack([energy - edges[:-1], edges[1:] - energy])
     points = _points(ds).compute()
     for name, marker in {"counts": "o", "background": "", "excess": "s"}.items():
         if name in points:
@@ -146,7 +152,7 @@ def spectrum(ds: xr.Dataset, *, ax: "Axes | None" = None) -> "Axes":
 def _points(ds: xr.Dataset) -> xr.Dataset:
     """Counts, and where there are off data background and excess, per energy bin, with their errors."""
     if not all(name in ds for name in quantities.ON_OFF):
-        counts = ds["counts"].where(quantities.mask(ds), 0).sum(sky_dims(ds), dtype=np.float64)
+        counts = ds["counts"].where(_valid_counts(ds), 0).sum(sky_dims(ds), dtype=np.float64)
         return xr.Dataset({"counts": counts, "counts_error": np.sqrt(counts)})
     sums = quantities.on_off_sums(ds, sky_dims(ds))
     alpha, counts = quantities.alpha(sums), sums["counts"]
@@ -161,6 +167,13 @@ def _points(ds: xr.Dataset) -> xr.Dataset:
             "excess_error": np.sqrt(counts + background_error**2),
         }
     )
+
+
+def _valid_counts(ds: xr.Dataset) -> xr.DataArray:
+    """Bins within the masks whose counts are a number."""
+    if "counts" not in ds:
+        raise SchemaError("the dataset has no variable counts: add it with ds.assign")
+    return quantities.mask(ds) & (ds["counts"] >= 0) & (ds["counts"] < np.inf)
 
 
 def _values(points: xr.Dataset) -> list[np.ndarray]:

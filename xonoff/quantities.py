@@ -14,7 +14,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from xonoff import stats
-from xonoff.errors import SchemaError
+from xonoff.axes import axis_edges
+from xonoff.errors import GeometryError, SchemaError
+from xonoff.geometry import sky_dims
 from xonoff.schema import MASKS, VARIABLES
 
 __all__ = [
@@ -113,7 +115,7 @@ def stat_sum(ds: xr.Dataset) -> xr.DataArray:
     inside = _mask(ds)
     if inside is not None:
         cubes["mask"] = inside
-    if any(array.chunks for array in cubes.variables.values()):
+    if any(array.chunks is not None for array in cubes.variables.values()):
         total = _block_sums(cubes)
     else:
         cubes = xr.broadcast(cubes)[0] if len({v.dims for v in cubes.values()}) > 1 else cubes
@@ -136,18 +138,23 @@ def on_off_sums(ds: xr.Dataset, dim: Hashable | Iterable[Hashable]) -> xr.Datase
     ----------
     ds : Dataset
     dim : str or iterable of str
-        Dimensions to sum over; those that the data do not have are ignored.
+        Dimensions to sum over; ``...`` for all.
 
     Returns
     -------
     Dataset
         ``counts``, ``counts_off``, ``acceptance`` and ``acceptance_off`` in float64. The latter is ``acceptance *
         counts_off / sum(alpha * counts_off)``, so that the background and the excess are conserved exactly; where
-        there are no off counts it is the plain sum, so that alpha keeps its true value.
+        there are no off counts it is the plain sum, so that alpha keeps its true value. (It is the plain sum also
+        where all off counts are in bins with no on acceptance: then their background of 0 is not conserved.)
     """
     arrays = [ds[name] for name in _require(ds, ON_OFF)]
-    names = {dim} if isinstance(dim, str) else set(dim)  # type: ignore[arg-type]  # a Hashable that is iterable
-    over = [d for d in arrays[0].dims if d in names]
+    dims = arrays[0].dims
+    named: Any = dims if dim is ... else dim
+    over = [named] if isinstance(named, str) else list(named) if isinstance(named, Iterable) else [named]
+    unknown = [d for d in over if d not in dims]
+    if unknown:
+        raise SchemaError(f"dimension {unknown[0]!r} found, {dims} accepted")
     valid = np.isfinite(excess(ds).variable)
     inside = _mask(ds)
     if inside is not None:
@@ -163,6 +170,7 @@ def on_off_sums(ds: xr.Dataset, dim: Hashable | Iterable[Hashable]) -> xr.Datase
     sums = dict(zip(ON_OFF, (n_on, n_off, a_on, effective.where(expected > 0, a_off)), strict=True))
     kept = {"bounds", *n_on.dims}
     dropped = [name for name, coord in ds.coords.items() if not set(coord.dims) <= kept]
+    dropped += [name for name in ds.coords if str(name).startswith("wcs") and f"y{str(name)[3:]}" in dropped]
     result = xr.Dataset(sums, ds.coords.to_dataset().drop_vars(dropped).coords)
     for name in ON_OFF:
         result[name].attrs = {"units": VARIABLES[name].units}
@@ -183,8 +191,11 @@ def energy_range(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
         NaN where no bin is within the masks.
     """
     inside = mask(ds)
-    if "energy_bounds" not in ds.coords:
-        raise SchemaError("the dataset has no coordinate energy_bounds: add the axis with xonoff.axes.axis_coords")
+    if "energy" not in ds.dims:
+        raise SchemaError(
+            f"the dataset has no dimension energy, {tuple(ds.dims)} found: keep it with a slice or a list"
+        )
+    axis_edges(ds, "energy")  # refuses bins that do not adjoin, which no range describes
     lo, hi = (
         xr.apply_ufunc(_where, inside.variable, edge, dask="parallelized", output_dtypes=[np.float64])
         for edge in (ds["energy_bounds"].variable.isel(bounds=0), ds["energy_bounds"].variable.isel(bounds=1))
@@ -286,6 +297,11 @@ def _require(ds: xr.Dataset, names: tuple[str, ...]) -> tuple[str, ...]:
     if missing:
         what = "; ".join(f"{name}: {VARIABLES[name].description}" for name in missing)
         raise SchemaError(f"the dataset has no variable {', '.join(missing)} ({what}): add it with ds.assign")
+    if sky_dims(ds) and "wcs" not in ds.coords:
+        raise GeometryError(
+            "the dataset has sky dimensions but no coordinate wcs: maps of two different sky grids were combined, or "
+            "it was dropped: use maps of one grid, and keep its coordinates"
+        )
     return names
 
 
@@ -294,4 +310,4 @@ def _first_cube(ds: xr.Dataset) -> str:
     cubes = [name for name, variable in VARIABLES.items() if variable.axes == (("energy",),) and name in ds]
     if not cubes:
         raise SchemaError("the dataset has no counts, nor any variable on their bins: add one with ds.assign")
-    return cubes[0]
+    return max(cubes, key=lambda name: ds.variables[name].ndim)  # the first of the largest

@@ -177,7 +177,7 @@ def faults(ds: xr.Dataset) -> list[str]:
     counts: dims ('time',) found, ('energy', 'lat', 'lon'), ('energy', 'y', 'x') or ('energy',) accepted
     counts: units None found, '1' accepted: set ds['counts'].attrs['units']
     """
-    return [*_variable_faults(ds), *_axis_faults(ds), *_gti_faults(ds)]
+    return [*_variable_faults(ds), *_axis_faults(ds), *_observation_faults(ds)]
 
 
 def _variable_faults(ds: xr.Dataset) -> Iterator[str]:
@@ -217,15 +217,37 @@ def _axis_faults(ds: xr.Dataset) -> Iterator[str]:
         lowest = 0.0 if axis.scale == "lin" else np.nextafter(0, 1)
         if not np.isfinite(edges).all() or not (edges[:, 0] < edges[:, 1]).all() or not (edges >= lowest).all():
             yield f"{bounds}: edges have to be finite, positive and increasing in every bin"
+            continue
+        centers = small_values(ds.variables[name])
+        if not ((edges[:, 0] <= centers) & (centers <= edges[:, 1])).all():
+            yield f"{name}: centres found outside of their bins: build the axis with xonoff.axes.axis_coords"
+        if not np.array_equal(edges[1:, 0], edges[:-1, 1]):
+            yield (
+                f"{bounds}: the bins do not adjoin: select a contiguous range; xarray's coarsen averages the edges, "
+                "which is wrong for them"
+            )
 
 
-def _gti_faults(ds: xr.Dataset) -> Iterator[str]:
+def _observation_faults(ds: xr.Dataset) -> Iterator[str]:
+    if "livetime" in ds.variables:
+        livetime = ds.variables["livetime"]
+        if livetime.dtype.kind not in "fiu" or livetime.attrs.get("units") != "s":
+            found = f"{livetime.dtype} in {livetime.attrs.get('units')!r}"
+            yield f"livetime: {found} found, numbers in 's' accepted"
+        elif not (small_values(livetime) >= 0).all():
+            yield "livetime: a value is negative or NaN, seconds accepted"
     present = [name for name in ("gti_start", "gti_stop") if name in ds.variables]
     if len(present) == 1:
         yield f"{present[0]}: gti_start and gti_stop go together, only one is there"
     for name in present:
         if ds[name].dims != ("gti",) or ds[name].dtype.kind != "M":
             yield f"{name}: {ds[name].dtype} on {ds[name].dims} found, datetime64[ns] on ('gti',) accepted"
+        elif np.isnat(small_values(ds.variables[name])).any():
+            yield f"{name}: a time is NaT: drop the interval"
+    if len(present) == 2 and all(ds[name].dtype.kind == "M" and ds[name].dims == ("gti",) for name in present):
+        start, stop = (small_values(ds.variables[name]) for name in present)
+        if (stop < start).any():
+            yield "gti_stop: an interval ends before it starts"
 
 
 def markdown_table() -> str:

@@ -8,8 +8,8 @@ import xarray as xr
 
 from xonoff import quantities
 from xonoff.duck import small_values
-from xonoff.geometry import sky_dims, sky_grid
-from xonoff.schema import AXES, GRIDS, MASKS, VARIABLES
+from xonoff.geometry import sky_dims, sky_faults, sky_grid
+from xonoff.schema import AXES, GRIDS, MASKS, VARIABLES, faults
 from xonoff.validity import invalid
 
 __all__ = ["html", "info", "text"]
@@ -48,7 +48,7 @@ def info(ds: xr.Dataset) -> xr.Dataset:
         for name in ("counts", "background", "counts_off", "acceptance", "acceptance_off"):
             if name in ds:
                 values = ds[name].variable
-                good = inside & xr.apply_ufunc(np.isfinite, values, dask="allowed")
+                good = inside & (values >= 0) & (values < np.inf)
                 out[name] = values.where(good, 0).sum(dtype=np.float64)
     out["n_bins"] = xr.Variable((), int(np.prod(inside.shape)))
     out["n_bins_mask"] = inside.sum(dtype=np.int64)
@@ -82,7 +82,10 @@ def text(ds: xr.Dataset) -> str:
 
 
 def axis_rows(ds: xr.Dataset) -> list[tuple[str, str]]:
-    """Axes, sky and masks of a dataset in words, from the coordinates alone."""
+    """Axes, sky and masks of a dataset in words, from the coordinates alone; for a faulty one, its faults."""
+    found = [*faults(ds), *sky_faults(ds)]
+    if found or 0 in ds.sizes.values():
+        return [("fault", fault) for fault in found or ["the dataset is empty"]]
     rows = []
     for name, axis in AXES.items():
         if name in ds.dims and f"{name}_bounds" in ds.coords:
@@ -108,7 +111,9 @@ def html(ds: xr.Dataset) -> str:
     in_memory = all(ds[name].chunks is None and ds[name].variable._in_memory for name in present)
     name = ds.attrs.get("name", "")
     head = f"<strong>on/off dataset</strong> {escape(str(name))}"
-    if present and in_memory:
+    if rows[0][0] == "fault":
+        pass
+    elif present and in_memory:
         totals = info(ds)
         rows += _total_rows(totals)
         bad = {str(r): int(n) for r, n in zip(totals["reason"].values, totals["invalid"].values, strict=True) if n}

@@ -74,7 +74,10 @@ def unit_factor(found: str, accepted: str) -> float:
     0.001
     """
     try:
-        return float(u.Unit(found).to(u.Unit("" if accepted == "1" else accepted)))
+        factor = float(u.Unit(found).to(u.Unit("" if accepted == "1" else accepted)))
+        if not 0 < factor < np.inf:
+            raise ValueError(f"a factor of {factor}")
+        return factor
     except (TypeError, ValueError) as error:
         raise SchemaError(f"unit {found!r} found, one that converts to {accepted!r} accepted") from error
 

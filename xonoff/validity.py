@@ -1,5 +1,6 @@
 """Which bins of a dataset can be trusted, why the others cannot, and the check of a whole dataset."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,16 +10,18 @@ import xarray as xr
 from xonoff.errors import SchemaError
 from xonoff.geometry import sky_faults
 from xonoff.quantities import ON_OFF, like_counts, mask
-from xonoff.schema import MASKS, faults
+from xonoff.schema import MASKS, VARIABLES, faults
 
 __all__ = ["REASONS", "invalid", "reason", "validate"]
+
+CUBES = (*ON_OFF, "background")
 
 #: Why a bin is invalid; the position in this table is the value in `reason`, the first that fits counts.
 REASONS = {
     "valid": "nothing is wrong",
     "mask_fault": "a mask is neither 0 nor 1",
-    "not_finite": "counts or acceptances are NaN or infinite",
-    "negative": "counts or the on acceptance are below 0",
+    "not_finite": "counts, acceptances or the background are NaN or infinite",
+    "negative": "counts, the on acceptance or the background are below 0",
     "no_off_exposure": "the off acceptance is not above 0, within the masks",
 }
 
@@ -34,7 +37,7 @@ def reason(ds: xr.Dataset) -> xr.DataArray:
         With the flags spelled out in ``attrs`` as CF has it.
     """
     inside = mask(ds)
-    present = [name for name in ON_OFF if name in ds]
+    present = [name for name in CUBES if name in ds]
     masks = [name for name in (*MASKS, "mask_fault") if name in ds]
     variables = [ds[name].variable for name in (*present, *masks)]
     codes = xr.apply_ufunc(
@@ -72,30 +75,46 @@ def validate(ds: xr.Dataset) -> None:
     >>> import xonoff
     >>> xonoff.validate(xonoff.tutorial.dataset())
     """
+    if not isinstance(ds, xr.Dataset):
+        raise SchemaError(f"a {type(ds).__name__} found, an xarray.Dataset accepted")
     found = [*faults(ds), *sky_faults(ds)]
-    if not found and any(name in ds for name in ON_OFF):
-        counts = invalid(ds).compute()
-        found = [
-            f"{int(n)} bins: {REASONS[str(name)]} ({name}): mask or mend them, ds.onoff.info() counts them"
-            for name, n in zip(counts["reason"].values, counts.values, strict=True)
-            if n
-        ]
+    if "energy" not in ds.dims:
+        found.append("energy: the axis is missing: build it with xonoff.axes.axis_coords")
+    if not found:
+        found = [*_bin_faults(ds), *_response_faults(ds)]
     if found:
         name = ds.attrs.get("name", "")
         raise SchemaError(f"dataset {name!r} has {len(found)} faults:\n" + "\n".join(f"- {fault}" for fault in found))
 
 
+def _bin_faults(ds: xr.Dataset) -> Iterator[str]:
+    if any(name in ds for name in CUBES):
+        counts = invalid(ds).compute()
+        for name, n in zip(counts["reason"].values, counts.values, strict=True):
+            if n:
+                yield f"{int(n)} bins: {REASONS[str(name)]} ({name}): mask or mend them, ds.onoff.info() counts them"
+
+
+def _response_faults(ds: xr.Dataset) -> Iterator[str]:
+    for name, variable in VARIABLES.items():
+        if variable.axes != (("energy",),) and name in ds:
+            values = ds.variables[name]
+            bad = int((~((values >= 0) & (values < np.inf))).sum())
+            if bad:
+                yield f"{name}: {bad} values are negative or not finite: set them to 0"
+
+
 def _codes(inside: npt.NDArray[np.bool_], *arrays: npt.NDArray[Any], names: tuple[str, ...]) -> npt.NDArray[np.uint8]:
     codes = np.zeros(inside.shape, dtype=np.uint8)
-    values = dict(zip(names, arrays, strict=True))
+    values = dict(zip(names, np.broadcast_arrays(inside, *arrays)[1:], strict=True))
     positions = {name: number for number, name in enumerate(REASONS)}
     for name, array in values.items():  # from the least to the most telling reason, which has the last word
         if name == "acceptance_off":
             codes[inside & ~(array > 0)] = positions["no_off_exposure"]
-    for name in ("counts", "counts_off", "acceptance"):
+    for name in ("counts", "counts_off", "acceptance", "background"):
         if name in values:
             codes[values[name] < 0] = positions["negative"]
-    for name in ON_OFF:
+    for name in CUBES:
         if name in values and values[name].dtype.kind == "f":
             codes[~np.isfinite(values[name])] = positions["not_finite"]
     for name in MASKS:

@@ -62,12 +62,19 @@ def open_dataset(
         return store.open_zarr(path, chunks=chunks)
     if kind == "netcdf":
         return store.open_netcdf(path, chunks=chunks)
-    options = {"round_counts_off": round_counts_off, "checksum": checksum}
-    return xr.open_dataset(path, engine=OnOffBackend, chunks=chunks, backend_kwargs=options)
+    opened = open_fits(path, round_counts_off=round_counts_off, checksum=checksum)
+    text = {name: array for name, array in opened.variables.items() if array.dtype.kind == "T"}  # dask cannot size it
+    options = {"round_counts_off": round_counts_off}
+    ds = xr.open_dataset(
+        path, engine=OnOffBackend, chunks=chunks, drop_variables=[str(name) for name in text], backend_kwargs=options
+    )
+    return ds.assign_coords(text)
 
 
 def _kind(path: str) -> str:
     """Format of a file by its first bytes."""
+    if "://" in path:
+        raise FormatError(f"{path}: only local paths are supported here, not URLs: give a path")
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file or directory")
     if os.path.isdir(path):

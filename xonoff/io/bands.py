@@ -121,6 +121,8 @@ def _in_unit(bands: HDU, column: str, values: npt.NDArray[Any], found: str, axis
 
 def _axis_size(values: Floats, repeat: int) -> int:
     """Number of bins of an axis whose values stand in runs of ``repeat`` rows and then start again."""
+    if not values.size:
+        return 0
     once = values[::repeat]
     again = np.flatnonzero(once[1:] == once[0])
     return int(again[0]) + 1 if again.size else len(once)
@@ -128,6 +130,8 @@ def _axis_size(values: Floats, repeat: int) -> int:
 
 def _join(bands: HDU, axis: str, columns: list[Floats]) -> Floats:
     """Edges of an axis from its columns: lower and upper edge, or the nodes, whose middles are the edges."""
+    if not columns[0].size:
+        raise fault(bands, f"no bins of axis {axis} found, at least one accepted")
     if len(columns) == 2:
         lo, hi = columns
         if not np.allclose(lo[1:], hi[:-1], rtol=1e-6, atol=0):

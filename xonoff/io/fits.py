@@ -28,7 +28,7 @@ from xonoff.io.lazy import ROUNDING, any_fault, drop_noise, elementwise, is_one,
 from xonoff.io.observations import gti_table, meta_table, read_gti, read_meta
 from xonoff.schema import AXES, CONVENTIONS, MASKS, VARIABLES, Variable, faults
 from xonoff.skygrid import SkyGrid
-from xonoff.units import floats_in, unit_factor
+from xonoff.units import unit_factor, value_in
 
 __all__ = ["open_fits", "to_fits"]
 
@@ -79,7 +79,8 @@ def open_fits(path: str | os.PathLike[str], *, round_counts_off: bool = True, ch
         )
     reader = _Reader(str(path), hdus)
     for name, hdu in images.items():
-        reader.add_map(VARIABLES[name], hdu)
+        if name not in reader.variables:  # the faults of the masks in the file are added with them
+            reader.add_map(VARIABLES[name], hdu)
     reader.add_observations()
     if round_counts_off and "counts_off" in reader.variables:
         reader.round_counts_off()
@@ -217,9 +218,14 @@ class _Reader:
             meta = json.loads(str(hdu.cards["META"]))
             if not isinstance(meta, dict) or "livetime" not in meta:
                 return None
-            return float(floats_in(str(meta["livetime"]), "s"))
-        except ValueError as error:
-            raise fault(hdu, f"card META = {hdu.cards['META']!r}: JSON with a livetime in s accepted") from error
+            livetime = value_in(str(meta["livetime"]), "s")
+            if not 0 <= livetime < math.inf:
+                raise ValueError(f"a livetime of {livetime} s")
+            return livetime
+        except (ValueError, TypeError, RecursionError) as error:
+            raise fault(
+                hdu, f"card META = {str(hdu.cards['META'])[:80]!r}: JSON with a livetime in s accepted"
+            ) from error
 
     def round_counts_off(self) -> None:
         """Round off counts next to a whole number, and drop acceptances that a stack made from what is left of zero."""
@@ -269,6 +275,8 @@ def to_fits(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = F
     FileExistsError
         If the file exists.
     """
+    if os.fspath(path).endswith(".gz"):
+        raise FormatError(f"{path}: not written: FITS is written uncompressed here, name it .fits and gzip it after")
     found = faults(ds)
     if found:
         raise SchemaError(f"{path}: not written, the dataset has {len(found)} faults:\n- " + "\n- ".join(found))
@@ -283,7 +291,7 @@ def to_fits(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = F
     with replacing(path, overwrite) as temporary, open(temporary, "w+b") as file:
         writer = HDUWriter(file)
         creator = _creator()
-        writer.primary({"NAME": str(ds.attrs.get("name", "")), **creator})
+        writer.primary({"NAME": str(ds.attrs.get("name") or ""), **creator})
         for part in maps:
             writer.image(part.hdu, part.data, {**part.cards, **creator})
             writer.table(f"{part.hdu}_BANDS", part.bands, part.bands_units, {**part.axis_cards, **creator})
@@ -296,6 +304,7 @@ def to_fits(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = F
 #: Order of the maps in a file, that of gammapy.
 HDU_ORDER = (
     *("counts", "exposure", "background", "edisp", "edisp_exposure", "psf", "psf_exposure", "mask_safe", "mask_fit"),
+    "mask_fault",
     *("counts_off", "acceptance", "acceptance_off"),
 )
 

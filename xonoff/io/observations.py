@@ -4,6 +4,7 @@ Times are datetime64[ns] on the TT clock, which has no leap seconds; FITS has se
 that a card names.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ def read_gti(path: str, hdu: HDU) -> dict[str, xr.Variable]:
 
     try:
         table, header = hdu.table(), hdu.cards
-        scale = str(header.get("TIMESYS", "tt")).strip().lower()
+        scale = str(header.get("TIMESYS") or "tt").strip().lower()
         if "MJDREFI" in header:
             reference = Time(float(header["MJDREFI"]), float(header.get("MJDREFF", 0.0)), format="mjd", scale=scale)
         else:
@@ -43,6 +44,8 @@ def read_gti(path: str, hdu: HDU) -> dict[str, xr.Variable]:
             )
             if not np.isfinite(seconds).all():
                 raise ValueError(f"column {column} is not finite")
+            if np.abs(seconds).max(initial=0) > 1e10:  # 300 years; datetime64[ns] ends there
+                raise ValueError(f"column {column} holds {np.abs(seconds).max():.3g} s, more than 300 years")
             tt = (reference + TimeDelta(seconds, format="sec")).tt
             days, rest = tt.jd1 - 2_400_000.5 - EPOCH, tt.jd2
             whole = np.floor(days)
@@ -62,27 +65,33 @@ def read_meta(path: str, hdu: HDU) -> dict[str, xr.Variable]:
     """Columns of the table of observations, on the dimension ``obs``."""
     table = hdu.table()
     lengths = {name: np.asarray(column).size for name, column in table.items()}
-    count = lengths.get("OBS_ID", next(iter(lengths.values()), 0))
-    reserved = {*VARIABLES, *AXES, "lat", "lon", "x", "y", "wcs", "gti_start", "gti_stop"}
+    count = lengths.get("OBS_ID", hdu.shape[0])
     out = {}
     for column, values in table.items():
         array = np.asarray(values)
         if array.dtype.kind in "US":  # the one string type that netCDF and Zarr give back as it is
             array = array.astype(np.dtypes.StringDType())
-        name = column.lower() if column.lower() not in reserved else f"meta_{column.lower()}"
+        name, unit = _name(column), hdu.units.get(column, "")
         if array.size == count:
             dims: tuple[str, ...] = ("obs",)
             array = array.reshape(count)
-        elif array.shape[0] in (1, count) and count and array.size % count == 0:
-            dims = ("obs", f"{name}_element")
-            array = array.reshape(count, -1)
-        else:
-            raise FormatError(
-                f"{path}: HDU META_TABLE: column {column} of shape {array.shape} does not fit {count} observations"
-            )
-        attrs = {"units": unit} if (unit := hdu.units.get(column, "")) else {}
-        out[name] = xr.Variable(dims, array, attrs)
+        else:  # nothing an observation has one of: kept on dimensions of its own
+            dims = tuple(f"{name}_dim{axis}" for axis in range(array.ndim))
+        if name == "livetime":
+            try:
+                array, unit = array.astype(np.float64) * unit_factor(unit or "s", "s"), "s"
+            except ValueError as error:
+                raise FormatError(f"{path}: HDU META_TABLE: column LIVETIME: seconds are wanted: {error}") from error
+        out[name] = xr.Variable(dims, array, {"units": unit} if unit else {})
     return out
+
+
+def _name(column: str) -> str:
+    """Name of a column in the dataset: one that every format takes and that is not the data model's own."""
+    name = re.sub(r"\W", "_", column.lower(), flags=re.ASCII)
+    own = {*VARIABLES, *AXES, "gti_start", "gti_stop", "bounds", "obs", "gti", "onoff"}
+    taken = name in own or name.endswith("_bounds") or name.split("_")[0] in ("lat", "lon", "x", "y", "wcs")
+    return f"meta_{name}" if taken or not re.match(r"[a-z_]", name) else name
 
 
 def gti_table(ds: xr.Dataset) -> Table | None:
