@@ -1,7 +1,7 @@
 """Opening datasets: the function `open_dataset`, and the engine ``"xonoff"`` of `xarray.open_dataset` for FITS."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +62,14 @@ def open_dataset(
         return store.open_zarr(path, chunks=chunks)
     if kind == "netcdf":
         return store.open_netcdf(path, chunks=chunks)
-    opened = open_fits(path, round_counts_off=round_counts_off, checksum=checksum)
-    text = {name: array for name, array in opened.variables.items() if array.dtype.kind == "T"}  # dask cannot size it
-    options = {"round_counts_off": round_counts_off}
-    ds = xr.open_dataset(
-        path, engine=OnOffBackend, chunks=chunks, drop_variables=[str(name) for name in text], backend_kwargs=options
-    )
+    options: dict[str, Any] = {"round_counts_off": round_counts_off, "checksum": checksum}
+    if "auto" not in (chunks.values() if isinstance(chunks, Mapping) else [chunks]):
+        return xr.open_dataset(path, engine=OnOffBackend, chunks=chunks, backend_kwargs=options)
+    # dask cannot tell how large a block of text is, so text stays out of it
+    opened = open_fits(path, **options)
+    text = {str(name): array for name, array in opened.variables.items() if array.dtype.kind == "T"}
+    options["checksum"] = False  # checked above
+    ds = xr.open_dataset(path, engine=OnOffBackend, chunks=chunks, drop_variables=list(text), backend_kwargs=options)
     return ds.assign_coords(text)
 
 
