@@ -45,3 +45,14 @@ def test_html_computes_nothing(lazy: xr.Dataset, no_compute: None) -> None:
 def test_repr(ds: xr.Dataset, lazy: xr.Dataset, no_compute: None) -> None:
     assert repr(ds.onoff).startswith("<on/off dataset 'tutorial'>")
     assert repr(ds.onoff) == repr(lazy.onoff)
+
+
+def test_an_empty_interval_table_is_no_fault(ds: xr.Dataset) -> None:
+    assert "fault" not in repr(ds.isel(gti=slice(0, 0)).onoff)
+    assert "fault: a dimension of the data is empty" in repr(ds.isel(energy=slice(0, 0)).onoff)
+
+
+def test_html_of_what_has_no_counts(ds: xr.Dataset) -> None:
+    html = ds.drop_vars(set(ds.data_vars) - {"exposure"}).onoff._repr_html_()
+    assert "energy_true" in html
+    assert "stat_sum" not in html

@@ -10,7 +10,7 @@ from xonoff import quantities
 from xonoff.duck import small_values
 from xonoff.geometry import sky_dims, sky_faults, sky_grid
 from xonoff.schema import AXES, GRIDS, MASKS, VARIABLES, faults
-from xonoff.validity import invalid
+from xonoff.validity import CUBES, invalid
 
 __all__ = ["html", "info", "text"]
 
@@ -84,8 +84,10 @@ def text(ds: xr.Dataset) -> str:
 def axis_rows(ds: xr.Dataset) -> list[tuple[str, str]]:
     """Axes, sky and masks of a dataset in words, from the coordinates alone; for a faulty one, its faults."""
     found = [*faults(ds), *sky_faults(ds)]
-    if found or 0 in ds.sizes.values():
-        return [("fault", fault) for fault in found or ["the dataset is empty"]]
+    if not found and any(ds[name].size == 0 for name in VARIABLES if name in ds):
+        found = ["a dimension of the data is empty"]
+    if found:
+        return [("fault", fault) for fault in found]
     rows = []
     for name, axis in AXES.items():
         if name in ds.dims and f"{name}_bounds" in ds.coords:
@@ -107,24 +109,21 @@ def axis_rows(ds: xr.Dataset) -> list[tuple[str, str]]:
 def html(ds: xr.Dataset) -> str:
     """Return the summary of a dataset as HTML; totals only where the data are in memory, for nothing is computed."""
     rows = axis_rows(ds)
-    present = [name for name in VARIABLES if name in ds]
-    in_memory = all(ds[name].chunks is None and ds[name].variable._in_memory for name in present)
-    name = ds.attrs.get("name", "")
-    head = f"<strong>on/off dataset</strong> {escape(str(name))}"
-    if rows[0][0] == "fault":
-        pass
-    elif present and in_memory:
-        totals = info(ds)
-        rows += _total_rows(totals)
-        bad = {str(r): int(n) for r, n in zip(totals["reason"].values, totals["invalid"].values, strict=True) if n}
-        rows.append(("invalid bins", ", ".join(f"{n} {r}" for r, n in bad.items()) or "none"))
-    else:
-        rows.append(("totals", "not computed: the data are lazy; ds.onoff.info() sums them up"))
+    head = f"<strong>on/off dataset</strong> {escape(str(ds.attrs.get('name') or ''))}"
+    if any(name in ds for name in CUBES) and rows[0][0] != "fault":
+        in_memory = all(ds[name].variable._in_memory for name in VARIABLES if name in ds)
+        rows += _html_totals(ds) if in_memory else [("totals", "not computed: the data are lazy; see ds.onoff.info()")]
     body = "".join(
         f'<tr><th style="text-align: left">{escape(key)}</th><td style="text-align: left">{escape(value)}</td></tr>'
         for key, value in rows
     )
     return f"<div>{head}<table>{body}</table></div>"
+
+
+def _html_totals(ds: xr.Dataset) -> list[tuple[str, str]]:
+    totals = info(ds)
+    bad = {str(r): int(n) for r, n in zip(totals["reason"].values, totals["invalid"].values, strict=True) if n}
+    return [*_total_rows(totals), ("invalid bins", ", ".join(f"{n} {r}" for r, n in bad.items()) or "none")]
 
 
 def _total_rows(totals: xr.Dataset) -> list[tuple[str, str]]:

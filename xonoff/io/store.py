@@ -321,9 +321,9 @@ def _opened(path: Path, chunks: Any, **options: Any) -> xr.Dataset:
     strings = {name: ds[name].variable.load() for name in ds.variables if ds[name].dtype.kind in "OTU"}
     if chunks is not None:
         ds.close()
-        coords = {name: array for name, array in strings.items() if name in ds.coords}
+        coords = [name for name in strings if name in ds.coords]
         ds = xr.open_dataset(path, chunks=chunks, drop_variables=[str(name) for name in strings], **options)
-        ds = ds.assign(strings).set_coords(list(coords))  # dask cannot tell how large a block of text is
+        ds = ds.assign(strings).set_coords(coords)  # dask cannot tell how large a block of text is
     for name, variable in strings.items():
         if _are_strings(variable.values):
             ds[name] = (variable.dims, variable.values.astype(STRING), variable.attrs)
