@@ -16,7 +16,10 @@ PACKAGE = ROOT / "xonoff"
 #: Modules by layer; imports point down, or to the same layer.
 LAYERS = {
     0: ["errors", "schema", "units", "duck", "axes", "skyheader", "skygrid", "geometry", "stats"],
-    1: ["quantities", "validity", "summary"],
+    1: [
+        *("quantities", "validity", "summary", "region", "masks", "irf", "observations"),
+        *("create", "cutout", "rebin", "spectrum", "stacking", "combine"),
+    ],
     2: ["plot", "io"],
     3: ["accessor", "tutorial", "__main__", "__init__"],
 }

@@ -15,6 +15,7 @@ from oracle import data_dir, exact_wstat, textbook_wstat
 from xonoff.stats import alpha, background, excess, li_ma, wstat, wstat_mu_off, wstat_sum
 
 wstat_module = importlib.import_module("xonoff.stats.wstat")  # the package's attribute of that name is the function
+threads_module = importlib.import_module("xonoff.stats.threads")
 
 counts = st.one_of(st.integers(0, 20), st.integers(0, 10**6), st.floats(1e-8, 1e6)).map(float)
 alphas = st.floats(-6, 3).map(lambda x: 10.0**x)
@@ -333,7 +334,7 @@ def test_number_of_threads_changes_nothing(large, monkeypatch):
     monkeypatch.setattr(wstat_module, "_run", spy)
     sums, maps = [], []
     for n in (1, 3, 8):
-        monkeypatch.setattr(wstat_module, "_n_threads", lambda n=n: n)
+        monkeypatch.setattr(threads_module, "_n_threads", lambda n=n: n)
         sums.append(wstat_sum(*large))
         maps.append(excess(*large))
     assert threads_seen - {threading.get_ident()}
@@ -345,7 +346,7 @@ def test_number_of_threads_changes_nothing(large, monkeypatch):
 
 
 def test_no_threads_are_started_from_a_worker(large, monkeypatch):
-    monkeypatch.setattr(wstat_module, "ThreadPoolExecutor", None)  # calling it would raise
+    monkeypatch.setattr(threads_module, "ThreadPoolExecutor", None)  # calling it would raise
     results = []
     worker = threading.Thread(target=lambda: results.append(wstat_sum(*large)))
     worker.start()

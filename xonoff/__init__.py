@@ -5,9 +5,10 @@ Each dataset is a plain `xarray.Dataset`; importing xonoff registers the accesso
 
 __version__ = "0.1.0"
 
-from xonoff import stats, tutorial
+from xonoff import masks, stats, tutorial
 from xonoff.accessor import OnOffAccessor
 from xonoff.axes import energy_edges
+from xonoff.combine import stack
 from xonoff.errors import FormatError, GeometryError, ModelError, SchemaError, XonoffError
 from xonoff.geometry import Geom
 from xonoff.io.backend import open_dataset
@@ -25,7 +26,9 @@ __all__ = [
     "XonoffError",
     "__version__",
     "energy_edges",
+    "masks",
     "open_dataset",
+    "stack",
     "stats",
     "tutorial",
     "validate",

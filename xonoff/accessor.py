@@ -5,13 +5,14 @@ It holds the dataset and nothing else, so it never goes stale. Every quantity is
 
 import os
 from collections.abc import Hashable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 from astropy.wcs import WCS
 
-from xonoff import geometry, quantities, summary, validity
+from xonoff import combine, cutout, geometry, masks, quantities, rebin, spectrum, summary, validity
 from xonoff.io import fits, store
+from xonoff.units import Position, Value
 
 if TYPE_CHECKING:
     from xonoff.plot import Plots
@@ -138,6 +139,110 @@ class OnOffAccessor:
     def livetime(self) -> xr.DataArray:
         """Livetime of all observations, s. See `xonoff.quantities.livetime`."""
         return quantities.livetime(self._ds)
+
+    # -- masks: see xonoff.masks, also for masks from regions, energies and significance --
+
+    @property
+    def mask_image(self) -> xr.DataArray:
+        """Pixels within the masks in any energy bin. See `xonoff.masks.image`."""
+        return masks.image(self._ds)
+
+    @property
+    def mask_safe_image(self) -> xr.DataArray:
+        """Pixels within ``mask_safe`` in any energy bin. See `xonoff.masks.image`."""
+        return masks.image(self._ds, "mask_safe")
+
+    @property
+    def mask_fit_image(self) -> xr.DataArray:
+        """Pixels within ``mask_fit`` in any energy bin. See `xonoff.masks.image`."""
+        return masks.image(self._ds, "mask_fit")
+
+    @property
+    def mask_safe_psf(self) -> xr.DataArray:
+        """``mask_safe`` on the grid of the PSF. See `xonoff.masks.on_psf`."""
+        return masks.on_psf(self._ds, "mask_safe")
+
+    @property
+    def mask_fit_psf(self) -> xr.DataArray:
+        """``mask_fit`` on the grid of the PSF. See `xonoff.masks.on_psf`."""
+        return masks.on_psf(self._ds, "mask_fit")
+
+    @property
+    def mask_safe_edisp(self) -> xr.DataArray:
+        """``mask_safe`` on the grid of the energy dispersion. See `xonoff.masks.on_edisp`."""
+        return masks.on_edisp(self._ds, "mask_safe")
+
+    @property
+    def mask_fit_edisp(self) -> xr.DataArray:
+        """``mask_fit`` on the grid of the energy dispersion. See `xonoff.masks.on_edisp`."""
+        return masks.on_edisp(self._ds, "mask_fit")
+
+    @property
+    def energy_range_safe(self) -> tuple[xr.DataArray, xr.DataArray]:
+        """Lowest and highest energy within ``mask_safe``, in every pixel. See `xonoff.quantities.energy_range`."""
+        return quantities.energy_range(self._ds, "mask_safe")
+
+    @property
+    def energy_range_fit(self) -> tuple[xr.DataArray, xr.DataArray]:
+        """Lowest and highest energy within ``mask_fit``, in every pixel. See `xonoff.quantities.energy_range`."""
+        return quantities.energy_range(self._ds, "mask_fit")
+
+    @property
+    def energy_range_total(self) -> tuple[xr.DataArray, xr.DataArray]:
+        """Lowest and highest energy within the masks in any pixel. See `xonoff.masks.energy_range_total`."""
+        return masks.energy_range_total(self._ds)
+
+    # -- other datasets: parts, wider bins, spectra, sums --
+
+    def cutout(
+        self,
+        position: Position,
+        width: Value | tuple[Value, Value],
+        mode: Literal["trim", "partial", "strict"] = "trim",
+    ) -> xr.Dataset:
+        """Cut out the pixels around a position. See `xonoff.cutout.cutout`."""
+        return cutout.cutout(self._ds, position, width, mode)
+
+    def sel(self, position: Position) -> xr.Dataset:
+        """Pixels that hold some positions. See `xonoff.cutout.sel`."""
+        return cutout.sel(self._ds, position)
+
+    def slice_by_energy(self, lo: Value | None = None, hi: Value | None = None) -> xr.Dataset:
+        """Keep the energy bins within a range. See `xonoff.cutout.slice_by_energy`."""
+        return cutout.slice_by_energy(self._ds, lo, hi)
+
+    def pad(self, n: int | tuple[int, int]) -> xr.Dataset:
+        """Add empty pixels around a map. See `xonoff.cutout.pad`."""
+        return cutout.pad(self._ds, n)
+
+    def downsample(self, factor: int | tuple[int, int], *, axis: Literal["sky", "energy"] = "sky") -> xr.Dataset:
+        """Join neighbouring pixels, or energy bins. See `xonoff.rebin.downsample`."""
+        return rebin.downsample(self._ds, factor, axis=axis)
+
+    def resample_energy(self, edges: Value) -> xr.Dataset:
+        """Join energy bins. See `xonoff.rebin.resample_energy`."""
+        return rebin.resample_energy(self._ds, edges)
+
+    def to_image(self, spectrum: rebin.Spectrum | None = None, *, keep_energy_true: bool = False) -> xr.Dataset:
+        """Sum over energy. See `xonoff.rebin.to_image`."""
+        return rebin.to_image(self._ds, spectrum, keep_energy_true=keep_energy_true)
+
+    def to_spectrum(self, on_region: Any, *, containment_correction: bool = False) -> xr.Dataset:
+        """Sum a map over a region. See `xonoff.spectrum.to_spectrum`."""
+        return spectrum.to_spectrum(self._ds, on_region, containment_correction=containment_correction)
+
+    @property
+    def effective_area(self) -> xr.DataArray:
+        """``exposure / livetime``, m2. See `xonoff.spectrum.effective_area`."""
+        return spectrum.effective_area(self._ds)
+
+    def stack(self, other: xr.Dataset) -> xr.Dataset:
+        """Add another dataset, on the geometry of this one. See `xonoff.combine.stack`."""
+        return combine.stack([self._ds, other], self.geom)
+
+    def to_masked(self) -> xr.Dataset:
+        """Apply ``mask_safe``. See `xonoff.combine.to_masked`."""
+        return combine.to_masked(self._ds)
 
     # -- writers --
 

@@ -1,12 +1,13 @@
 """What the rest need to know of array types: the one place that does."""
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-__all__ = ["small_values"]
+__all__ = ["chunked_like", "small_values"]
 
 
 def small_values(array: xr.DataArray | xr.Variable) -> npt.NDArray[Any]:
@@ -21,3 +22,12 @@ def small_values(array: xr.DataArray | xr.Variable) -> npt.NDArray[Any]:
         return np.asarray(data.compute(scheduler="synchronous"))
     except ValueError:  # persisted on a cluster, which alone has them
         return np.asarray(data.compute())
+
+
+def chunked_like(coords: Mapping[str, xr.Variable], variables: Iterable[xr.Variable]) -> dict[str, xr.Variable]:
+    """Coordinates of which the 2-D ones are dask arrays where the variables are, in the same chunks."""
+    chunks = {dim: sizes for v in variables for dim, sizes in v.chunksizes.items()}
+    return {
+        name: v.chunk({dim: chunks[dim] for dim in v.dims}) if v.ndim == 2 and set(v.dims) <= set(chunks) else v
+        for name, v in coords.items()
+    }

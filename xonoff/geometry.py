@@ -4,11 +4,15 @@
 counts and their energy axis, and `same_grid` refuses to mix two maps. Nothing here reads pixel data.
 """
 
+import math
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
+from astropy.coordinates import SkyCoord
 
 from xonoff.axes import axis_coords, axis_edges, check_edges
 from xonoff.duck import small_values
@@ -17,7 +21,18 @@ from xonoff.schema import GRIDS, sky_names
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position, Value, value_in
 
-__all__ = ["Geom", "geom", "same_grid", "sky_dims", "sky_faults", "sky_grid", "solid_angle"]
+__all__ = [
+    "Geom",
+    "enclosing",
+    "geom",
+    "nearest_pixels",
+    "pixel_offset",
+    "same_grid",
+    "sky_dims",
+    "sky_faults",
+    "sky_grid",
+    "solid_angle",
+]
 
 
 @dataclass(frozen=True)
@@ -117,6 +132,12 @@ def own_grid(ds: xr.Dataset, name: str) -> str:
     return next((grid for grid in GRIDS[1:] for names in sky_names(grid) if dims & set(names)), "")
 
 
+def grid_of(ds: xr.Dataset, name: str) -> str | None:
+    """Return the sky grid a variable lives on, as `own_grid`; None if it has no sky dimension."""
+    grid = own_grid(ds, name)
+    return grid if any(dim in ds[name].dims for dim in sky_dims(ds, grid)) else None
+
+
 def sky_grid(ds: xr.Dataset | xr.DataArray, grid: str = "") -> SkyGrid:
     """Sky grid of a dataset, derived from its header and pixel labels.
 
@@ -155,7 +176,7 @@ def sky_grid(ds: xr.Dataset | xr.DataArray, grid: str = "") -> SkyGrid:
 
 def geom(ds: xr.Dataset) -> Geom:
     """Geometry of the counts of a dataset."""
-    sky = sky_grid(ds) if "wcs" in ds.coords or sky_dims(ds) else None
+    sky = sky_grid(ds) if sky_dims(ds) else None
     return Geom(sky, tuple(axis_edges(ds, "energy").tolist()))
 
 
@@ -179,6 +200,87 @@ def same_grid(a: xr.Dataset | xr.DataArray, b: xr.Dataset | xr.DataArray) -> Sky
             f"against {other.origin}, {other.step}, {other.shape}: select the same pixels of both"
         )
     return one
+
+
+def pixel_offset(sky: SkyGrid, onto: SkyGrid) -> tuple[int, int]:
+    """Position of the first pixel of a grid on another one whose pixels it shares, in whole pixels along (y, x).
+
+    Raises
+    ------
+    GeometryError
+        If the pixels are not those of one grid: another projection, frame, pixel size or orientation, or shifted by
+        part of a pixel; names what differs, and the shift in pixels.
+
+    Examples
+    --------
+    >>> whole = SkyGrid.create((83.63, 22.01), shape=(50, 100), pixel_size=0.1)
+    >>> pixel_offset(whole.slice(slice(10, 20), slice(30, None)), whole)
+    (10, 30)
+    """
+    lon, lat = sky.pixel_to_sky(0, 0)
+    x, y = (float(p) for p in onto.sky_to_pixel(SkyCoord(lon, lat, unit="deg", frame=sky.frame)))
+    known = sky.on(onto)
+    if known is not None and known.step == onto.step:
+        y, x = ((a - b) / step for a, b, step in zip(known.origin, onto.origin, onto.step, strict=True))
+        if max(abs(y - round(y)), abs(x - round(x))) < 1e-6:
+            return round(y), round(x)
+    found = sky.differences(onto) if known is None else []
+    if known is not None and known.step != onto.step:
+        found = [f"steps of {known.step} against {onto.step} pixels of the parent grid"]
+    shift = f"the first pixel lies at (y, x) = ({y:.4g}, {x:.4g}) of the other grid"
+    raise GeometryError(
+        f"two sky grids whose pixels do not coincide: {'; '.join([*found, shift])}: resample one map onto the other"
+    )
+
+
+def enclosing(grid: SkyGrid, sky: SkyGrid) -> SkyGrid:
+    """Pixels of a grid between which every position of a map lies: what interpolation on it needs.
+
+    They may lie beyond the grid. Where a position of the map is off the sky, it is the grid itself.
+
+    Examples
+    --------
+    >>> fine = SkyGrid.create((83.63, 22.01), shape=(20, 20), pixel_size=0.1)
+    >>> enclosing(SkyGrid.create((83.63, 22.01), shape=(9, 9), pixel_size=1.0), fine).shape
+    (3, 3)
+    """
+    return _enclosing(grid, sky)
+
+
+@lru_cache(maxsize=64)
+def _enclosing(grid: SkyGrid, sky: SkyGrid) -> SkyGrid:
+    ny, nx = sky.shape
+    y, x = _outline(ny, nx)
+    lon, lat = sky.pixel_to_sky(x, y)
+    position = (lon, lat) if grid.frame == sky.frame else SkyCoord(lon, lat, unit="deg", frame=sky.frame)
+    pixels = grid.sky_to_pixel(position)[::-1]
+    if not np.isfinite(pixels).all():
+        return grid
+    low = [math.floor(p.min() + 1e-6) for p in pixels]
+    high = [math.ceil(p.max() - 1e-6) + 1 for p in pixels]
+    return grid.window((low[0], low[1]), (high[0], high[1]))
+
+
+def _outline(ny: int, nx: int) -> npt.NDArray[np.float64]:
+    """Positions (y, x) on the outer edges of a map, and a few within, for a pole may be there."""
+    sides = np.linspace(0, 1, 65)
+    edges = [(sides, np.full(65, end)) for end in (0.0, 1.0)]
+    within = tuple(grid.ravel() for grid in np.meshgrid(np.linspace(0, 1, 9), np.linspace(0, 1, 9)))
+    points = np.concatenate([*edges, *(pair[::-1] for pair in edges), within], axis=1)
+    return np.asarray(points * np.array([[ny], [nx]]) - 0.5)
+
+
+def nearest_pixels(sky: SkyGrid, target: SkyGrid) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows and columns of the pixels of ``sky`` nearest to the pixel centres of ``target``, each of the latter's shape.
+
+    Outside of ``sky`` it is the pixel at its edge; halfway between two pixels the one with the larger label.
+    """
+    lon, lat = target.lonlat()
+    position = (lon, lat) if target.frame == sky.frame else target.skycoord()
+    x, y = sky.sky_to_pixel(position)
+    ny, nx = sky.shape
+    rows, columns = (np.clip(np.nan_to_num(np.floor(p + (0.5 + 1e-6))), 0, n - 1) for p, n in ((y, ny), (x, nx)))
+    return rows.astype(np.intp), columns.astype(np.intp)
 
 
 def sky_faults(ds: xr.Dataset) -> Iterator[str]:

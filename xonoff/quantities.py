@@ -18,6 +18,7 @@ from xonoff.axes import axis_edges
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import sky_dims
 from xonoff.schema import MASKS, VARIABLES
+from xonoff.stats.threads import in_threads
 
 __all__ = [
     "alpha",
@@ -33,6 +34,7 @@ __all__ = [
     "on_off_sums",
     "significance",
     "stat_sum",
+    "usable",
     "wstat",
 ]
 
@@ -123,12 +125,40 @@ def stat_sum(ds: xr.Dataset) -> xr.DataArray:
     return xr.DataArray(total, name="stat_sum", attrs={"units": "1"})
 
 
-def mask(ds: xr.Dataset) -> xr.DataArray:
-    """Bins that count: within ``mask_safe`` and ``mask_fit``, as far as they are there; a value but 1 is outside."""
-    inside = _mask(ds)
+def mask(ds: xr.Dataset, name: str | None = None) -> xr.DataArray:
+    """Bins that count: within ``mask_safe`` and ``mask_fit``, as far as they are there; a value but 1 is outside.
+
+    Parameters
+    ----------
+    ds : Dataset
+    name : {"mask_safe", "mask_fit"}, optional
+        This mask alone.
+    """
+    if name not in (None, *MASKS):
+        raise SchemaError(f"mask {name!r} found, {' or '.join(map(repr, MASKS))} accepted")
+    inside = _mask(ds, MASKS if name is None else (name,))
     if inside is None:
         inside = xr.ones_like(ds.variables[_first_cube(ds)], dtype=bool)
-    return like_counts(ds, inside, "mask", {})
+    return like_counts(ds, inside, name or "mask", {})
+
+
+def usable(ds: xr.Dataset) -> xr.Variable:
+    """Bins within ``mask_safe`` whose on/off values, those that are there, are valid: what a stack or an image adds up.
+
+    Returns
+    -------
+    Variable (energy, sky) of bool
+    """
+    cubes = [name for name in (*ON_OFF, "background") if name in ds]
+    sizes = ds[_first_cube(ds)].sizes
+    found = _mask(ds, ("mask_safe",))
+    inside = (xr.Variable((), np.True_) if found is None else found).set_dims(sizes)
+    arrays = [ds.variables[name].set_dims(sizes) for name in cubes]
+    used = xr.apply_ufunc(
+        partial(_usable, names=tuple(cubes)), inside, *arrays, dask="parallelized", output_dtypes=[np.bool_]
+    )
+    result: xr.Variable = used.transpose(*sizes)
+    return result
 
 
 def on_off_sums(ds: xr.Dataset, dim: Hashable | Iterable[Hashable]) -> xr.Dataset:
@@ -182,15 +212,21 @@ def data_shape(ds: xr.Dataset) -> tuple[int, ...]:
     return ds[_first_cube(ds)].shape
 
 
-def energy_range(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+def energy_range(ds: xr.Dataset, name: str | None = None) -> tuple[xr.DataArray, xr.DataArray]:
     """Lower edge of the first and upper edge of the last energy bin within the masks, in every pixel.
+
+    Parameters
+    ----------
+    ds : Dataset
+    name : {"mask_safe", "mask_fit"}, optional
+        This mask alone.
 
     Returns
     -------
     energy_min, energy_max : DataArray (sky), TeV
         NaN where no bin is within the masks.
     """
-    inside = mask(ds)
+    inside = mask(ds, name)
     if "energy" not in ds.dims:
         raise SchemaError(
             f"the dataset has no dimension energy, {tuple(ds.dims)} found: keep it with a slice or a list"
@@ -232,6 +268,22 @@ def _where(inside: Any, edge: Any) -> npt.NDArray[np.float64]:
     return np.where(inside, edge, np.nan)
 
 
+def _usable(inside: Any, *arrays: Any, names: tuple[str, ...]) -> npt.NDArray[np.bool_]:
+    out = np.empty(inside.shape, dtype=np.bool_)
+
+    def plane(part: Any) -> None:
+        values = {name: array[part] for name, array in zip(names, arrays, strict=True)}
+        found = inside[part]
+        if all(name in values for name in ON_OFF):
+            found = found & np.isfinite(stats.excess(*(values.pop(name) for name in ON_OFF)))
+        for value in values.values():
+            found = found & (value >= 0) & (value < np.inf)
+        out[part] = found
+
+    in_threads(plane, range(len(out)) if out.ndim > 1 else [...])
+    return out
+
+
 def _wstat(n_on: Any, n_off: Any, a_on: Any, a_off: Any) -> npt.NDArray[np.float64]:
     return stats.wstat(n_on, n_off, stats.alpha(a_on, a_off))
 
@@ -268,9 +320,9 @@ def like_counts(ds: xr.Dataset, values: xr.Variable, name: str, attrs: dict[str,
     return array
 
 
-def _mask(ds: xr.Dataset) -> xr.Variable | None:
+def _mask(ds: xr.Dataset, names: tuple[str, ...] = MASKS) -> xr.Variable | None:
     """Bins within the masks; None if there is none, which means all."""
-    masks = [ds.variables[name] for name in MASKS if name in ds]
+    masks = [ds.variables[name] for name in names if name in ds]
     masks = [m if m.dtype == bool else m == 1 for m in masks]
     if not masks:
         return None

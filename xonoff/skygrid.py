@@ -167,6 +167,11 @@ class SkyGrid:
         step = (self.step[0] * rows.step, self.step[1] * columns.step)
         return SkyGrid(self.header, (len(rows), len(columns)), origin, step)
 
+    def window(self, low: tuple[int, int], high: tuple[int, int]) -> "SkyGrid":
+        """Return the pixels from ``low`` up to ``high``, along (y, x) from the first; they may lie beyond it."""
+        origin = (self.origin[0] + self.step[0] * low[0], self.origin[1] + self.step[1] * low[1])
+        return replace(self, shape=(high[0] - low[0], high[1] - low[1]), origin=origin)
+
     def on(self, parent: "SkyGrid") -> "SkyGrid | None":
         """Return the same pixels labelled on the grid of ``parent``, or None if they are not pixels of that grid.
 
@@ -245,6 +250,12 @@ class SkyGrid:
         """Longitude and latitude of the middle of the map, deg; the reference point where that is off the sky."""
         lon, lat = self.pixel_to_sky((self.shape[1] - 1) / 2, (self.shape[0] - 1) / 2)
         return (float(lon), float(lat)) if np.isfinite(lon) else self._parent.crval
+
+    @property
+    def pixel_scales(self) -> tuple[float, float]:
+        """Size of a pixel along (y, x) in the plane of the projection, deg."""
+        cd = np.array(self._own.cd)
+        return float(np.hypot(*cd[:, 1])), float(np.hypot(*cd[:, 0]))
 
     def pixel_to_sky(self, x: npt.ArrayLike, y: npt.ArrayLike) -> tuple[Floats, Floats]:
         """Sky positions of positions on this map.

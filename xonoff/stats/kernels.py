@@ -12,22 +12,23 @@ operation rounded as written: never compile this file with ``fastmath``.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias, TypeVar, cast
 
+import numba as nb
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
 Block: TypeAlias = NDArray[np.float64]
 
 
-def _jit(function: F) -> F:
-    """Compile on the first call, and keep the result on disk where there is a place to write."""
+def _jit(function: F, signatures: Any = None) -> F:
+    """Compile on the first call, or for given signatures; keep the result on disk where there is a place to write."""
     try:
-        return cast(F, njit(nogil=True, cache=True, error_model="numpy")(function))
+        return cast(F, nb.njit(signatures, nogil=True, cache=True, error_model="numpy")(function))
     except RuntimeError:  # a read-only installation without a home directory
-        return cast(F, njit(nogil=True, error_model="numpy")(function))
+        return cast(F, nb.njit(signatures, nogil=True, error_model="numpy")(function))
 
 
 @_jit
@@ -284,3 +285,44 @@ def excess(n_on: Block, n_off: Block, a_on: Block, a_off: Block, out: Block) -> 
     """On counts of each bin minus background."""
     for i in range(out.size):
         out[i] = _count(n_on[i]) - _alpha(a_on[i], a_off[i]) * _count(n_off[i])
+
+
+#: Signatures of `add_on_off`: sums, bins all in float32 or all in float64, mask, bins that were added; any strides.
+_ADD = [
+    nb.void(
+        *(nb.types.Array(nb.float64, 2, "A"),) * 5,
+        *(nb.types.Array(dtype, 2, "A", readonly=True),) * 4,
+        nb.types.Array(nb.boolean, 2, "A", readonly=True),
+        nb.types.Array(nb.boolean, 2, "C"),
+    )
+    for dtype in (nb.float32, nb.float64)
+]
+
+
+@partial(_jit, signatures=_ADD)
+def add_on_off(
+    sum_on: Block,
+    sum_off: Block,
+    sum_a_on: Block,
+    sum_a_off: Block,
+    sum_background: Block,
+    n_on: Block,
+    n_off: Block,
+    a_on: Block,
+    a_off: Block,
+    mask: NDArray[np.bool_],
+    used: NDArray[np.bool_],
+) -> None:
+    """Add the valid bins of the mask to running sums."""
+    for i in range(used.shape[0]):
+        for j in range(used.shape[1]):
+            ratio = _alpha(a_on[i, j], a_off[i, j])
+            on, off = np.float64(n_on[i, j]), np.float64(n_off[i, j])
+            valid = mask[i, j] & (ratio >= 0.0) & (on >= 0.0) & (on < math.inf) & (off >= 0.0) & (off < math.inf)
+            used[i, j] = valid
+            if valid:
+                sum_on[i, j] += on
+                sum_off[i, j] += off
+                sum_a_on[i, j] += np.float64(a_on[i, j])
+                sum_a_off[i, j] += np.float64(a_off[i, j])
+                sum_background[i, j] += ratio * off

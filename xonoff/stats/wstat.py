@@ -14,14 +14,13 @@ whose value is not defined is NaN, without a warning. The same names with labels
 """
 
 import math
-import os
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from xonoff.stats.threads import in_threads
 
 __all__ = ["alpha", "background", "excess", "li_ma", "wstat", "wstat_mu_off", "wstat_sum"]
 
@@ -326,19 +325,5 @@ def _run(kernel: Callable[..., Any], iterator: np.nditer) -> list[Any]:
 
 
 def _share(run_task: Callable[[slice], Any], size: int) -> list[Any]:
-    """Call a function on slices of a range, and list what it returns, in order.
-
-    Large ranges are shared out to threads, but only from the main thread: in a dask worker the threads are dask's.
-    """
-    tasks = [slice(start, min(start + _TASK, size)) for start in range(0, size, _TASK)]
-    if len(tasks) < 4 or threading.current_thread() is not threading.main_thread():
-        return [run_task(task) for task in tasks]
-    with ThreadPoolExecutor(_n_threads()) as pool:
-        return list(pool.map(run_task, tasks))
-
-
-def _n_threads() -> int:
-    """Cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Call a function on slices of a range, in threads if it is large, and list what it returns, in order."""
+    return in_threads(run_task, [slice(start, min(start + _TASK, size)) for start in range(0, size, _TASK)])

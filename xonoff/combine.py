@@ -1,0 +1,371 @@
+"""Stack datasets: sum runs, or cutouts of a larger map, into one dataset.
+
+`stack` lays the inputs out on one grid, by pixel label and never by degrees, and adds up what their masks leave:
+counts and acceptances, exposures, and the response weighted by exposure, each by its rule in `xonoff.stacking`. In
+memory the inputs are gone through one after the other; where one is a dask array the result is made lazily, by blocks.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xonoff.axes import axis_edges
+from xonoff.duck import chunked_like
+from xonoff.errors import GeometryError, SchemaError
+from xonoff.geometry import Geom, enclosing, pixel_offset, sky_grid
+from xonoff.observations import join_observations
+from xonoff.schema import VARIABLES
+from xonoff.skygrid import SkyGrid
+from xonoff.stacking import MASK_SUMS, Arrays, Rule, contributions, rules_of
+
+__all__ = ["stack", "to_masked"]
+
+Floats = npt.NDArray[np.float64]
+Place = dict[str, slice]
+#: What one dataset adds by one rule: its arrays, and where they go in the sums.
+Part = tuple[Rule, dict[str, xr.Variable], Place]
+
+STACK_AXES = ("energy", "energy_true", "rad")
+#: Coordinates of a spectrum.
+POSITION = ("lat", "lon", "region")
+#: Datasets that one task of a lazy stack adds up.
+BATCH = 8
+
+
+def stack(datasets: Iterable[xr.Dataset], geom: Geom | None = None) -> xr.Dataset:
+    """Sum datasets, in any order and grouping.
+
+    Parameters
+    ----------
+    datasets : iterable of Dataset
+        With the same variables, energy axes and parent sky grids; they may hold different parts of the sky. An
+        iterator that is given together with `geom` is gone through once, with one dataset in memory at a time.
+    geom : Geom, optional
+        Geometry of the result; what lies outside of it is left out. By default the smallest that holds all inputs.
+
+    Returns
+    -------
+    Dataset
+        In float64; lazy if one of the datasets is. Bins outside a mask, or invalid, add nothing.
+
+        - ``counts``, ``counts_off``, ``acceptance``, ``background``: sums. ``acceptance_off`` conserves the excess
+          and, where there is no off count, alpha.
+        - ``mask_safe``: bins that any dataset has; ``mask_fit``: that any dataset uses.
+        - ``exposure``: sum of what the mask leaves in any energy. ``psf`` and ``edisp``: means weighted with their
+          exposures, the dispersion where the mask leaves the energy bin, so that it carries the thresholds of the
+          inputs: a prediction from the stack is the sum of their masked predictions. A density in ``migra`` cannot
+          do that and becomes a kernel.
+        - Observations one after the other, good time intervals united, attributes that do not differ. Variables that
+          the data model does not name are left out.
+
+    Raises
+    ------
+    GeometryError
+        If grids or axes do not match; names the dataset, and the offset in pixels.
+    SchemaError
+        If the datasets do not have the same variables, or there is none.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> ds = xonoff.tutorial.dataset()
+    >>> twice = stack([ds, ds])
+    >>> bool((twice.counts == 2 * ds.counts.where(ds.mask_safe, 0)).all()), twice.sizes["obs"]
+    (True, 4)
+    """
+    if isinstance(datasets, xr.Dataset):  # type: ignore[unreachable]  # people do
+        raise SchemaError("one dataset found, a list of datasets accepted: stack([a, b])")
+    if geom is None or isinstance(datasets, Sequence):
+        inputs = list(datasets)
+        layout = _Layout.of(inputs, geom)
+        if any(ds.variables[name].chunks for ds in inputs for name in VARIABLES if name in ds):
+            return layout.dataset(_lazily(inputs, layout), [_Frame.of(ds) for ds in inputs])
+        return layout.dataset(*_in_turn(inputs, layout))
+    rest = iter(datasets)
+    first = list(islice(rest, 1))
+    layout = _Layout.of(first, geom)
+    return layout.dataset(*_in_turn(chain(first, rest), layout))
+
+
+def to_masked(ds: xr.Dataset) -> xr.Dataset:
+    """Apply ``mask_safe``: the dataset as a stack sees it, zero outside the mask and in invalid bins; see `stack`.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> ds = xonoff.tutorial.dataset()
+    >>> int(to_masked(ds).counts.sum()) == int(ds.counts.where(ds.mask_safe).sum())
+    True
+    """
+    return stack([ds])
+
+
+# -- where everything goes --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Sky grids, other coordinates and rules of a stack."""
+
+    grids: Mapping[str, SkyGrid]
+    coords: Mapping[str, xr.Variable]
+    rules: list[Rule]
+
+    @classmethod
+    def of(cls, inputs: Sequence[xr.Dataset], geom: Geom | None) -> "_Layout":
+        """Lay out datasets on a geometry, or on the smallest that holds all of them."""
+        for number, ds in enumerate(inputs, 1):
+            if not isinstance(ds, xr.Dataset):
+                raise SchemaError(f"input {number} is a {type(ds).__name__}, an xarray.Dataset accepted")
+        if not inputs:
+            raise SchemaError("no dataset found: a stack needs at least one")
+        first, rules = inputs[0], rules_of(inputs[0])
+        if not rules:
+            raise SchemaError("dataset 1 has none of the variables that a stack sums: add counts with ds.assign")
+        names = dict.fromkeys(rule.grid for rule in rules if rule.grid is not None)
+        if geom is None:
+            grids = {grid: _union(inputs, grid) for grid in names}
+        else:
+            if (geom.sky is None) == ("" in names):
+                found, has = ("without", "one") if geom.sky is None else ("with", "none")
+                raise GeometryError(f"a geometry {found} a sky found, but dataset 1 has {has}: give one like it")
+            _match_edges("energy", axis_edges(first, "energy"), np.array(geom.energy), "dataset 1", "the geometry")
+            sky = geom.sky
+            grids = {grid: enclosing(sky_grid(first, grid), sky) if grid else sky for grid in names} if sky else {}
+        axes = [name for axis in STACK_AXES if axis in first.dims for name in (axis, f"{axis}_bounds")]
+        coords = {name: first.variables[name] for name in axes}
+        for grid, sky in grids.items():
+            coords |= sky.coords(grid)
+        return cls(grids, coords, rules)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Sizes of all dimensions."""
+        return {str(dim): n for v in self.coords.values() for dim, n in v.sizes.items() if dim != "bounds"}
+
+    def parts(self, ds: xr.Dataset, number: int) -> Iterator[Part]:
+        """What a dataset adds, cut to the layout; nothing for a grid that does not overlap."""
+        self._check(ds, number)
+        for rule, arrays in contributions(ds, self.rules):
+            where, cut = self._overlap(ds, number, rule.grid)
+            if all(part.start < part.stop for part in where.values()):
+                yield rule, {name: v.isel(cut, missing_dims="ignore") for name, v in arrays.items()}, where
+
+    def _overlap(self, ds: xr.Dataset, number: int, grid: str | None) -> tuple[Place, Place]:
+        """Common pixels of a dataset and the layout: in the layout, and in the dataset."""
+        where: Place = {}
+        cut: Place = {}
+        if grid is not None:
+            target, sky = self.grids[grid], sky_grid(ds, grid)
+            offset = _offset(sky, target, ds, number, grid)
+            for dim, start, n, size in zip(target.dims(grid), offset, sky.shape, target.shape, strict=True):
+                low, high = max(start, 0), min(start + n, size)
+                where[dim], cut[dim] = slice(low, high), slice(low - start, max(high, low) - start)
+        return where, cut
+
+    def _check(self, ds: xr.Dataset, number: int) -> None:
+        """Refuse a dataset that has other variables or axes than the first."""
+        wanted, found = ({rule.name: rule.variables for rule in rules} for rules in (self.rules, rules_of(ds)))
+        for name in dict.fromkeys([*wanted, *found]):
+            if wanted.get(name) != found.get(name):
+                raise SchemaError(
+                    f"{_name(ds, number)}: {name}: {found.get(name, 'nothing')} found, "
+                    f"{wanted.get(name, 'nothing')} in dataset 1: the datasets of a stack have the same variables on "
+                    "the same dimensions; add or drop some"
+                )
+        for axis in STACK_AXES:
+            if axis in self.coords and axis in ds.dims:
+                bounds = self.coords[f"{axis}_bounds"].values
+                edges = np.append(bounds[:, 0], bounds[-1, 1])
+                _match_edges(axis, axis_edges(ds, axis), edges, _name(ds, number), "dataset 1")
+
+    def dataset(self, variables: dict[str, xr.Variable], frames: Sequence["_Frame"]) -> xr.Dataset:
+        """Put the result together."""
+        masks = {"mask_safe"}.union(*(frame.masks for frame in frames))
+        variables = {name: v for name, v in variables.items() if name in masks or name not in MASK_SUMS}
+        for name, v in variables.items():
+            v.attrs = {"units": VARIABLES[name].units} if VARIABLES[name].units else {}
+            v.attrs["long_name"] = VARIABLES[name].description
+        coords = chunked_like(self.coords, variables.values())
+        observations = join_observations([frame.coords for frame in frames])
+        return xr.Dataset(variables, {**coords, **observations, **_position(frames)}, _common_attrs(frames))
+
+
+def _union(inputs: Sequence[xr.Dataset], grid: str) -> SkyGrid:
+    """Smallest grid that holds those of all datasets."""
+    having = [(number, ds) for number, ds in enumerate(inputs, 1) if f"wcs_{grid}".rstrip("_") in ds.coords]
+    skies = [sky_grid(ds, grid) for _, ds in having]
+    parent = min(skies, key=lambda sky: sky.header)
+    low, high = (0, 0), parent.shape
+    for (number, ds), sky in zip(having, skies, strict=True):
+        y, x = _offset(sky, parent, ds, number, grid)
+        low = (min(low[0], y), min(low[1], x))
+        high = (max(high[0], y + sky.shape[0]), max(high[1], x + sky.shape[1]))
+    return parent.window(low, high)
+
+
+def _offset(sky: SkyGrid, onto: SkyGrid, ds: xr.Dataset, number: int, grid: str) -> tuple[int, int]:
+    try:
+        return pixel_offset(sky, onto)
+    except GeometryError as error:
+        raise GeometryError(f"{_name(ds, number)}, sky grid {grid or 'of the counts'}: {error}") from error
+
+
+def _match_edges(axis: str, found: Floats, wanted: Floats, name: str, other: str) -> None:
+    if found.shape != wanted.shape or not np.allclose(found, wanted, rtol=1e-6, atol=0):
+        raise GeometryError(
+            f"{name}: {axis} with edges {found} found, {wanted} in {other}: a stack has one axis; "
+            "use ds.onoff.slice_by_energy or resample_energy first"
+        )
+
+
+def _name(ds: xr.Dataset, number: int) -> str:
+    return f"dataset {number} ({ds.attrs.get('name', '')!r})"
+
+
+# -- what is kept of a dataset that has been added --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Frame:
+    """Observations and position of a dataset, its attributes, and the names of its masks."""
+
+    coords: xr.Dataset
+    attrs: dict[Any, Any]
+    masks: frozenset[str]
+
+    @classmethod
+    def of(cls, ds: xr.Dataset) -> "_Frame":
+        kept = {
+            name: v
+            for name, v in ds.variables.items()
+            if v.dims[:1] in (("obs",), ("gti",)) or name == "livetime" or (name in POSITION and not v.ndim)
+        }
+        return cls(xr.Dataset(coords=kept), ds.attrs, frozenset(name for name in MASK_SUMS if name in ds))
+
+
+def _position(frames: Sequence[_Frame]) -> dict[str, xr.Variable]:
+    """Position and region of a spectrum, as far as all have the same."""
+    first, *others = (frame.coords.variables for frame in frames)
+    return {
+        name: first[name]
+        for name in POSITION
+        if name in first and all(name in other and first[name].identical(other[name]) for other in others)
+    }
+
+
+def _common_attrs(frames: Sequence[_Frame]) -> dict[str, Any]:
+    """Attributes that do not differ; a name of its own where the names do."""
+    first, *others = (frame.attrs for frame in frames)
+    common = {k: v for k, v in first.items() if all(k in other and np.array_equal(other[k], v) for other in others)}
+    return common if "name" in common else {"name": "stacked", **common}
+
+
+# -- adding up --------------------------------------------------------------------------------------------------------
+
+
+def _in_turn(datasets: Iterable[xr.Dataset], layout: _Layout) -> tuple[dict[str, xr.Variable], list[_Frame]]:
+    """Add datasets one after the other; in memory at a time are the sums and one dataset."""
+    sums = {rule.name: rule.zeros(layout.sizes) for rule in layout.rules}
+    frames = []
+    for number, ds in enumerate(datasets, 1):
+        frames.append(_Frame.of(ds))
+        for rule, arrays, where in layout.parts(_loaded(ds), number):
+            rule.add(_views(rule, sums[rule.name], where), {name: v.values for name, v in arrays.items()})
+    variables: dict[str, xr.Variable] = {}
+    for rule in layout.rules:
+        finished = rule.finish(sums.pop(rule.name))
+        variables |= {name: xr.Variable(dims, finished[name]) for name, dims in rule.variables.items()}
+    return variables, frames
+
+
+def _loaded(ds: xr.Dataset) -> xr.Dataset:
+    """Return a dataset with its cubes in memory; the arrays of the input are not cached in it."""
+    cubes = {name: ds.variables[name] for name in VARIABLES if name in ds}
+    return ds.assign({name: v[...].load() for name, v in cubes.items() if not v._in_memory})
+
+
+def _views(rule: Rule, sums: Arrays, where: Place) -> Arrays:
+    """Parts of the sums, as views."""
+    return {name: sums[name][tuple(where.get(dim, slice(None)) for dim in dims)] for name, dims in rule.sums.items()}
+
+
+def _lazily(inputs: Sequence[xr.Dataset], layout: _Layout) -> dict[str, xr.Variable]:
+    """Sums as dask arrays: each block adds up, a few datasets a task, the parts of those that reach into it."""
+    parts: dict[str, list[tuple[dict[str, xr.Variable], Place]]] = {rule.name: [] for rule in layout.rules}
+    for number, ds in enumerate(inputs, 1):
+        cubes = {name: ds.variables[name] for name in VARIABLES if name in ds}
+        lazy = ds.assign({name: v.chunk() for name, v in cubes.items() if v.chunks is None})
+        for rule, arrays, where in layout.parts(lazy, number):
+            parts[rule.name].append((arrays, where))
+    variables: dict[str, xr.Variable] = {}
+    for rule in layout.rules:
+        variables |= _lazy_sums(rule, parts[rule.name], layout.sizes)
+    return variables
+
+
+def _lazy_sums(
+    rule: Rule, parts: list[tuple[dict[str, xr.Variable], Place]], sizes: dict[str, int]
+) -> dict[str, xr.Variable]:
+    import dask.array as da
+    from dask.delayed import delayed
+
+    dims = max(rule.sums.values(), key=len)
+    splits = [_split(dim, sizes[dim], parts, whole=dim in rule.whole) for dim in dims]
+    blocks: dict[str, Any] = {name: np.empty([len(split) for split in splits], object) for name in rule.variables}
+    for index in np.ndindex(*(len(split) for split in splits)):
+        block = {dim: split[i] for dim, split, i in zip(dims, splits, index, strict=True)}
+        shape = {dim: part.stop - part.start for dim, part in block.items()}
+        inside = [placed for arrays, where in parts if (placed := _within(block, arrays, where))]
+        sums = delayed(partial(rule.zeros, shape))()
+        for start in range(0, len(inside), BATCH):
+            sums = delayed(partial(_added, rule))(sums, inside[start : start + BATCH])
+        finished = delayed(rule.finish)(sums)
+        for name, array_dims in rule.variables.items():
+            dtype = bool if name in MASK_SUMS else np.float64
+            array = da.from_delayed(finished[name], [shape[dim] for dim in array_dims], dtype)
+            blocks[name][index] = array
+    variables = {}
+    for name, array_dims in rule.variables.items():
+        kept = tuple(slice(None) if dim in array_dims else 0 for dim in dims)
+        variables[name] = xr.Variable(array_dims, da.block(blocks[name][kept].tolist()))
+    return variables
+
+
+def _split(dim: str, size: int, parts: list[tuple[dict[str, xr.Variable], Place]], *, whole: bool) -> list[slice]:
+    """Blocks along a dimension: the chunks of the first dataset, or as large as its largest."""
+    chunks: tuple[int, ...] = (size,)
+    found = [v.chunksizes[dim] for arrays, _ in parts[:1] for v in arrays.values() if dim in v.chunksizes]
+    if found and not whole:
+        step = max(found[0])
+        chunks = found[0] if sum(found[0]) == size else tuple(min(step, size - i) for i in range(0, size, step))
+    stops = np.cumsum(chunks).tolist()
+    return [slice(stop - n, stop) for stop, n in zip(stops, chunks, strict=True)]
+
+
+def _within(block: Place, arrays: dict[str, xr.Variable], where: Place) -> tuple[dict[str, Any], Place] | None:
+    """Parts of arrays that lie in a block, and where in the block they go."""
+    cut: Place = {}
+    into: Place = {}
+    for dim, part in block.items():
+        start = where[dim].start if dim in where else 0
+        stop = where[dim].stop if dim in where else part.stop
+        low, high = max(part.start, start), min(part.stop, stop)
+        if low >= high:
+            return None
+        cut[dim], into[dim] = slice(low - start, high - start), slice(low - part.start, high - part.start)
+    return {name: v.isel(cut, missing_dims="ignore").data for name, v in arrays.items()}, into
+
+
+def _added(rule: Rule, sums: Arrays, batch: list[tuple[Arrays, Place]]) -> Arrays:
+    """Return sums with more added; a task leaves its input as it is."""
+    sums = {name: array.copy() for name, array in sums.items()}
+    for arrays, where in batch:
+        rule.add(_views(rule, sums, where), arrays)
+    return sums

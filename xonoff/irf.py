@@ -1,0 +1,146 @@
+"""The instrument response: at a position of the sky, and as matrices from true to reconstructed energy."""
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xonoff.axes import axis_edges
+from xonoff.errors import GeometryError, SchemaError
+from xonoff.geometry import own_grid, sky_dims, sky_grid
+from xonoff.schema import VARIABLES
+from xonoff.units import Position, Value, value_in
+
+__all__ = ["at_position", "containment", "edisp_kernel"]
+
+
+def edisp_kernel(ds: xr.Dataset) -> xr.Variable:
+    """Energy dispersion as the probability of each energy bin.
+
+    A density in ``migra`` is integrated over the bins, at the centre of each bin of true energy.
+
+    Returns
+    -------
+    Variable (energy_true, energy, sky_edisp)
+
+    Raises
+    ------
+    SchemaError
+        If there is no energy dispersion.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> edisp_kernel(xonoff.tutorial.dataset()).dims[:2]
+    ('energy_true', 'energy')
+    """
+    edisp = _response(ds, "edisp")
+    if "migra" not in edisp.dims:
+        return edisp
+    energy, migra = axis_edges(ds, "energy"), axis_edges(ds, "migra")
+    reached = energy / ds.variables["energy_true"].values[:, None]
+    low = np.maximum(reached[:, :-1, None], migra[:-1])
+    high = np.minimum(reached[:, 1:, None], migra[1:])
+    overlap = xr.Variable(("energy_true", "energy", "migra"), np.maximum(high - low, 0.0))
+    kernel: xr.Variable = xr.dot(overlap, edisp, dim="migra").transpose("energy_true", "energy", ...)
+    kernel.attrs = dict(edisp.attrs)
+    return kernel
+
+
+def at_position(ds: xr.Dataset, name: str, position: Position) -> xr.Variable:
+    """Response at a position, linearly interpolated between the pixels of its sky grid.
+
+    Beyond the outermost pixel centres it is the value there. Pixels without exposure (of ``psf_exposure`` or
+    ``edisp_exposure``) are left out, since they hold no response.
+
+    Parameters
+    ----------
+    ds : Dataset
+    name : str
+        "exposure", "psf", "edisp", "psf_exposure" or "edisp_exposure".
+    position : SkyCoord or (lon, lat)
+
+    Returns
+    -------
+    Variable
+        Without sky dimensions.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> ds = xonoff.tutorial.dataset()
+    >>> at_position(ds, "psf", (83.63, 22.01)).dims
+    ('energy_true', 'rad')
+    """
+    array, grid = _response(ds, name), own_grid(ds, name)
+    dims = [dim for dim in sky_dims(ds, grid) if dim in array.dims]
+    if not dims:
+        return array
+    sky = sky_grid(ds, grid)
+    pixels = [float(p) for p in sky.sky_to_pixel(position)[::-1]]
+    if not np.isfinite(pixels).all():
+        raise GeometryError(f"{name}: the position {position} is not on the sky of its grid: give one inside the map")
+    index: dict[object, slice] = {}
+    weights = xr.Variable((), 1.0)
+    for dim, pixel, n in zip(dims, pixels, sky.shape, strict=True):
+        pixel = min(max(pixel, 0.0), n - 1.0)
+        first = min(int(pixel), max(n - 2, 0))
+        index[dim] = slice(first, first + 2)
+        share = pixel - first
+        weights = weights * xr.Variable(dim, [1 - share, share][: min(n, 2)])
+    array = array.isel(index)
+    exposure = f"{name}_exposure"
+    if exposure in ds and own_grid(ds, exposure) == grid:
+        weights = weights * (ds.variables[exposure].isel(index) > 0)
+        total = weights.sum(dims)
+        weights = weights / total.where(total > 0, 1)
+    found = (array.astype(np.float64) * weights).sum(dims).transpose(*(dim for dim in array.dims if dim not in dims))
+    found.attrs = dict(array.attrs)
+    return found
+
+
+def containment(ds: xr.Dataset, radius: Value, position: Position) -> xr.Variable:
+    r"""Fraction of the PSF within a radius, at a position.
+
+    Parameters
+    ----------
+    ds : Dataset
+    radius : angle, deg
+    position : SkyCoord or (lon, lat)
+
+    Returns
+    -------
+    Variable (energy_true) or (energy)
+        :math:`\int_0^r P(\rho)\,2\pi\rho\,d\rho` over that up to the end of the axis ``rad``, with the PSF constant
+        within each of its bins.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> ds = xonoff.tutorial.dataset()
+    >>> shares = containment(ds, "0.2 deg", (83.63, 22.01)).values
+    >>> bool((shares > 0.6).all() and (shares < 1).all())
+    True
+    """
+    r = value_in(radius, "deg")
+    if not 0 < r < np.inf:
+        raise GeometryError(f"radius: a positive angle is wanted, {radius!r} found")
+    psf = at_position(ds, "psf", position)
+    edges = axis_edges(ds, "rad")
+    rings = xr.Variable("rad", np.diff(edges**2))
+    inside = xr.Variable("rad", _area_within(edges, r))
+    total = (psf * rings).sum("rad")
+    share: xr.Variable = (psf * inside).sum("rad") / total.where(total > 0)
+    share.attrs = {"units": "1"}
+    return share
+
+
+def _area_within(edges: npt.NDArray[np.float64], r: float) -> npt.NDArray[np.float64]:
+    """Parts of rings within a radius, over pi."""
+    return np.diff(np.minimum(edges, r) ** 2)
+
+
+def _response(ds: xr.Dataset, name: str) -> xr.Variable:
+    if name not in ds:
+        raise SchemaError(f"the dataset has no {name} ({VARIABLES[name].description}): add it with ds.assign")
+    found: xr.Variable = ds.variables[name]
+    return found

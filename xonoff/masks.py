@@ -1,0 +1,225 @@
+"""Masks: their forms on the sky and on the grids of the response, and masks made from regions, energies, significance.
+
+A mask that a dataset lacks is True everywhere. The builders return boolean arrays on the bins of the counts, to be
+combined with ``&``, ``|`` and ``~`` and put into a dataset: ``ds.assign(mask_fit=...)``.
+"""
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from xonoff.axes import axis_edges
+from xonoff.errors import GeometryError, SchemaError
+from xonoff.geometry import grid_of, nearest_pixels, sky_dims, sky_grid
+from xonoff.quantities import energy_range, like_counts, mask, significance
+from xonoff.units import Value, value_in
+
+__all__ = [
+    "bins_within",
+    "energy_range_total",
+    "from_energy_range",
+    "from_regions",
+    "from_significance",
+    "image",
+    "on_edisp",
+    "on_grid",
+    "on_psf",
+]
+
+
+# -- forms of a mask --------------------------------------------------------------------------------------------------
+
+
+def image(ds: xr.Dataset, name: str | None = None) -> xr.DataArray:
+    """Pixels that are within a mask in any energy bin.
+
+    Parameters
+    ----------
+    ds : Dataset
+    name : {"mask_safe", "mask_fit"}, optional
+        By default both together.
+
+    Returns
+    -------
+    DataArray (sky) of bool
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> image(xonoff.tutorial.dataset()).dims
+    ('lat', 'lon')
+    """
+    bins = mask(ds, name)
+    inside = bins.isel(energy=0, drop=True).copy(deep=False, data=bins.variable.any("energy").data)
+    inside.name = f"{name or 'mask'}_image"
+    return inside
+
+
+def on_psf(ds: xr.Dataset, name: str) -> xr.DataArray:
+    """Mask on the sky grid of the PSF, at the nearest pixel: that of any energy, or per bin for one in ``energy``.
+
+    Returns
+    -------
+    DataArray (sky_psf) or (energy, sky_psf) of bool
+    """
+    _require(ds, "psf")
+    bins = mask(ds, name).variable
+    inside = bins if "energy" in ds["psf"].dims else bins.any("energy")
+    return _labelled(ds, inside, "psf", f"{name}_psf")
+
+
+def on_edisp(ds: xr.Dataset, name: str) -> xr.DataArray:
+    """Mask on the sky grid of the energy dispersion, at the nearest pixel, for each energy bin.
+
+    Returns
+    -------
+    DataArray (energy, sky_edisp) of bool
+    """
+    _require(ds, "edisp")
+    return _labelled(ds, mask(ds, name).variable, "edisp", f"{name}_edisp")
+
+
+def on_grid(inside: xr.Variable, ds: xr.Dataset, grid: str | None) -> xr.Variable:
+    """Mask at the pixel of the counts nearest to each pixel of a sky grid.
+
+    Parameters
+    ----------
+    inside : Variable (..., sky) of bool
+    ds : Dataset
+        Whose grids these are.
+    grid : str or None
+        As in `xonoff.geometry.sky_dims`; None stands for a response without sky dimensions, which takes any pixel.
+    """
+    counts_sky: tuple[Hashable, ...] = sky_dims(ds)
+    if grid == "" or not counts_sky:
+        return inside
+    if grid is None:
+        return inside.any(counts_sky)
+    target = sky_grid(ds, grid)
+    pixels = nearest_pixels(sky_grid(ds), target)
+    index = {dim: xr.Variable(target.dims(grid), p) for dim, p in zip(counts_sky, pixels, strict=True)}
+    return inside.isel(index).transpose(..., *target.dims(grid))
+
+
+def energy_range_total(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
+    """Lowest and highest energy within the masks in any pixel, TeV; NaN where no bin is."""
+    low, high = energy_range(ds)
+    ends = low.variable.min(), high.variable.max()
+    return tuple(  # type: ignore[return-value]
+        xr.DataArray(end, name=name, attrs={"units": "TeV"})
+        for end, name in zip(ends, ("energy_min", "energy_max"), strict=True)
+    )
+
+
+# -- builders ---------------------------------------------------------------------------------------------------------
+
+
+def from_regions(ds: xr.Dataset, regions: Any) -> xr.DataArray:
+    """Bins whose pixel lies in any of some regions; take ``~`` of it to exclude them.
+
+    Parameters
+    ----------
+    ds : Dataset
+    regions : Region or iterable of Region
+        Sky or pixel regions of the package `regions`; parts off the map are left out.
+
+    Returns
+    -------
+    DataArray (energy, sky) of bool
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> from regions import CirclePixelRegion, PixCoord
+    >>> ds = xonoff.tutorial.dataset()
+    >>> int(from_regions(ds, CirclePixelRegion(PixCoord(20, 20), 1.2)).isel(energy=0).sum())
+    5
+    """
+    from xonoff.region import inside
+
+    listed = list(regions) if isinstance(regions, Iterable) else [regions]
+    sky = sky_grid(ds)
+    found = np.zeros(sky.shape, dtype=bool)
+    for region in listed:
+        found |= inside(region, sky)
+    dims = sky.dims()
+    variable = xr.Variable(dims, found).isel({dim: 0 for dim in dims if dim not in ds.dims})
+    return like_counts(ds, variable, "mask", {})
+
+
+def from_energy_range(ds: xr.Dataset, lo: Value | None = None, hi: Value | None = None) -> xr.DataArray:
+    """Bins that lie within a range of energy with both edges.
+
+    Parameters
+    ----------
+    ds : Dataset
+    lo, hi : energy, TeV, optional
+        Open where not given; an edge is met within a millionth.
+
+    Returns
+    -------
+    DataArray (energy, sky) of bool
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> from_energy_range(xonoff.tutorial.dataset(), "1 TeV").any(("lat", "lon")).values[:3].tolist()
+    [False, False, True]
+    """
+    return like_counts(ds, xr.Variable("energy", bins_within(ds, lo, hi)), "mask", {})
+
+
+def from_significance(ds: xr.Dataset, threshold: float) -> xr.DataArray:
+    """Bins of pixels whose significance, all energies together, is above a threshold; False where it is unknown.
+
+    Take ``~`` of it to leave out sources, for a background.
+
+    Parameters
+    ----------
+    ds : Dataset
+    threshold : float
+        In standard deviations, see `xonoff.quantities.significance`.
+
+    Returns
+    -------
+    DataArray (energy, sky) of bool
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> source = from_significance(xonoff.tutorial.dataset(), 5)
+    >>> 1 < int(source.isel(energy=0).sum()) < 50
+    True
+    """
+    above = significance(ds, "energy").variable > threshold
+    return like_counts(ds, above, "mask", {})
+
+
+def bins_within(ds: xr.Dataset, lo: Value | None, hi: Value | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell which energy bins lie within a range, with both edges."""
+    edges = axis_edges(ds, "energy")
+    low = 0.0 if lo is None else value_in(lo, "TeV")
+    high = np.inf if hi is None else value_in(hi, "TeV")
+    if not low < high:
+        raise GeometryError(f"energies: lo < hi is wanted, {low} TeV and {high} TeV found")
+    return np.asarray((edges[:-1] >= low * (1 - 1e-6)) & (edges[1:] <= high * (1 + 1e-6)))
+
+
+# -- how it is done ---------------------------------------------------------------------------------------------------
+
+
+def _labelled(ds: xr.Dataset, inside: xr.Variable, response: str, name: str) -> xr.DataArray:
+    """Mask on the grid of a response, with its coordinates."""
+    grid = grid_of(ds, response)
+    found = on_grid(inside, ds, grid)
+    coords = {key: c for key, c in ds.coords.items() if c.dims and set(c.dims) <= set(found.dims)}
+    wcs = f"wcs_{grid}".rstrip("_")
+    coords |= {wcs: ds.coords[wcs]} if wcs in ds.coords else {}
+    return xr.DataArray(found, coords=coords, name=name)
+
+
+def _require(ds: xr.Dataset, response: str) -> None:
+    if response not in ds:
+        raise SchemaError(f"the dataset has no {response}, whose grid this mask is for: add it with ds.assign")

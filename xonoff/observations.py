@@ -1,0 +1,97 @@
+"""What a dataset says of its observations, joined over several: good time intervals, livetime, and their table."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xonoff.duck import small_values
+from xonoff.errors import SchemaError
+
+__all__ = ["join_observations"]
+
+#: Fill values of the table where a dataset lacks a column, by kind of dtype; numbers become floats, to be NaN.
+FILL: dict[str, Any] = {"f": np.nan, "c": np.nan, "M": np.datetime64("NaT"), "m": np.timedelta64("NaT"), "T": ""}
+
+
+def join_observations(datasets: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
+    """Observations of several datasets together, as coordinates.
+
+    Parameters
+    ----------
+    datasets : sequence of Dataset
+        Only their variables on ``obs`` and ``gti`` and their livetime are looked at.
+
+    Returns
+    -------
+    dict of str to Variable
+        ``gti_start`` and ``gti_stop``: the union of the intervals, in order of time, overlapping and adjoining ones
+        merged. Everything on ``obs`` one after the other; a column that a dataset lacks is NaN, NaT or empty there.
+        ``livetime`` on ``obs``, or its total where a dataset knows the total only.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> ds = xonoff.tutorial.dataset()
+    >>> joined = join_observations([ds, ds])
+    >>> joined["obs_id"].values.tolist(), joined["gti_start"].size
+    ([1, 2, 1, 2], 2)
+    """
+    joined = _union_of_intervals(datasets)
+    known = [ds for ds in datasets if "livetime" in ds.variables]
+    total = any(ds.variables["livetime"].dims != ("obs",) for ds in known)
+    columns = dict.fromkeys(str(k) for ds in datasets for k, v in ds.variables.items() if v.dims[:1] == ("obs",))
+    if total:
+        columns.pop("livetime", None)
+        seconds = sum(float(small_values(ds.variables["livetime"]).sum()) for ds in known)
+        joined["livetime"] = xr.Variable((), seconds, {"units": "s"})
+    for name in columns:
+        joined[name] = _column(name, datasets)
+    return joined
+
+
+def _union_of_intervals(datasets: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
+    timed = [ds for ds in datasets if "gti_start" in ds.variables and "gti_stop" in ds.variables]
+    if not timed:
+        return {}
+    start, stop = (
+        np.concatenate([small_values(ds.variables[name]).astype("datetime64[ns]") for ds in timed])
+        for name in ("gti_start", "gti_stop")
+    )
+    order = np.argsort(start, kind="stable")
+    start, stop = start[order], np.maximum.accumulate(stop[order]) if stop.size else stop
+    first = np.ones(start.size, bool)  # intervals that begin after all before them have ended
+    first[1:] = start[1:] > stop[:-1]
+    last = np.roll(first, -1)
+    attrs = timed[0].variables["gti_start"].attrs, timed[0].variables["gti_stop"].attrs
+    return {
+        "gti_start": xr.Variable("gti", start[first], attrs[0]),
+        "gti_stop": xr.Variable("gti", stop[last], attrs[1]),
+    }
+
+
+def _column(name: str, datasets: Sequence[xr.Dataset]) -> xr.Variable:
+    """One column of the table of observations, one dataset after the other."""
+    have = [ds.variables[name] for ds in datasets if name in ds.variables]
+    kinds = {v.dtype.kind for v in have}
+    if len({v.shape[1:] for v in have}) > 1 or len({v.dims for v in have}) > 1:
+        shapes = sorted({(v.dims, v.shape[1:]) for v in have})
+        raise SchemaError(f"{name}: columns of several shapes found ({shapes}), one accepted: drop or reshape it")
+    if len(kinds & set("fiub")) not in (0, len(kinds)):
+        raise SchemaError(f"{name}: columns of dtypes {sorted(str(v.dtype) for v in have)} found: use one of them")
+    missing = sum(name not in ds.variables for ds in datasets)
+    parts: list[npt.NDArray[Any]] = []
+    for ds in datasets:
+        if name in ds.variables:
+            values = small_values(ds.variables[name])
+            parts.append(values.astype(np.dtypes.StringDType()) if values.dtype.kind in "UO" else values)
+        elif ds.sizes.get("obs", 1):  # a dataset without a table stands for one observation
+            kind = have[0].dtype.kind
+            fill = FILL.get("T" if kind in "UO" else kind, np.nan)
+            dtype = np.dtypes.StringDType() if fill == "" else have[0].dtype if kind in "cMm" else np.float64
+            parts.append(np.full((ds.sizes.get("obs", 1), *have[0].shape[1:]), fill, dtype=dtype))
+    if missing and kinds <= set("iub"):
+        parts = [part.astype(np.float64) for part in parts]
+    return xr.Variable(have[0].dims, np.concatenate(parts), have[0].attrs)

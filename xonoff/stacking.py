@@ -1,0 +1,240 @@
+"""How each kind of variable is summed over datasets: on/off bins, exposure, PSF, energy dispersion.
+
+A `Rule` holds the running sums of one kind: which arrays, on which dimensions, how a dataset is added, and how the sums
+become variables. The functions work on plain arrays, so `xonoff.combine` can apply them to whole maps or to blocks.
+What a dataset contributes is made here too (`contributions`): its bins within the mask, and its response weighted by
+the exposure that the mask leaves.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xonoff.errors import SchemaError
+from xonoff.geometry import own_grid, sky_dims
+from xonoff.irf import edisp_kernel
+from xonoff.masks import on_grid
+from xonoff.quantities import ON_OFF, usable
+from xonoff.stats.sums import add_on_off, effective_acceptance_off
+from xonoff.stats.threads import in_threads
+
+__all__ = ["MASK_SUMS", "Arrays", "Rule", "contributions", "rules_of"]
+
+Arrays = dict[str, npt.NDArray[Any]]
+Dims = tuple[str, ...]
+
+#: What stands in for a variable that the datasets lack.
+NEUTRAL = {"counts": np.float32(0), "counts_off": np.float32(0), "acceptance": np.float32(1)}
+NEUTRAL["acceptance_off"] = np.float32(1)
+TOTALS = (*ON_OFF, "expected")
+MASK_SUMS = ("mask_safe", "mask_fit", "mask_fault")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Running sums of one kind of variable.
+
+    Attributes
+    ----------
+    name : str
+        "bins", "exposure", "psf" or "edisp".
+    grid : str or None
+        Its sky grid, as in `xonoff.geometry.sky_dims`; None without sky dimensions.
+    sums : dict of str to tuple of str
+        Dimensions of each running sum.
+    whole : tuple of str
+        Dimensions that a block never splits.
+    variables : tuple of str
+        What comes of it.
+    add : callable
+        Adds arrays of a dataset to the sums, in place.
+    finish : callable
+        Variables from sums.
+    """
+
+    name: str
+    grid: str | None
+    sums: dict[str, Dims]
+    whole: Dims
+    variables: dict[str, Dims]
+    add: Callable[[Arrays, Arrays], None]
+    finish: Callable[[Arrays], Arrays]
+
+    def zeros(self, sizes: dict[str, int]) -> Arrays:
+        """Sums of nothing."""
+        return {
+            name: np.zeros([sizes[dim] for dim in dims], bool if name in MASK_SUMS else np.float64)
+            for name, dims in self.sums.items()
+        }
+
+
+def rules_of(ds: xr.Dataset) -> list[Rule]:
+    """Rules for the variables of a dataset."""
+    rules = []
+    cubes = [name for name in (*ON_OFF, "background") if name in ds]
+    if cubes:
+        dims = ("energy", *map(str, sky_dims(ds)))
+        sums = dict.fromkeys((*TOTALS, *MASK_SUMS, *(["template"] if "background" in ds else [])), dims)
+        kept = (*cubes, *MASK_SUMS)
+        grid = "" if len(dims) > 1 else None
+        finish = partial(_finish_bins, names=kept)
+        rules.append(Rule("bins", grid, sums, (), dict.fromkeys(kept, dims), _add_bins, finish))
+    if "exposure" in ds:
+        grid, sky = _response_sky(ds, "exposure")
+        sums = {"exposure": ("energy_true", *sky)}
+        rules.append(Rule("exposure", grid, sums, (), sums, _add_exposure, dict))
+    return [*rules, *(_response_rule(ds, name) for name in ("psf", "edisp") if name in ds)]
+
+
+def contributions(ds: xr.Dataset, rules: list[Rule]) -> Iterator[tuple[Rule, dict[str, xr.Variable]]]:
+    """What a dataset adds to the sums of each rule, on its own grids."""
+    sizes = {str(dim): ds.sizes[dim] for dim in ("energy", *sky_dims(ds)) if dim in ds.sizes}
+    binned = any(name in ds for name in (*ON_OFF, "background", "mask_safe"))
+    used = usable(ds).set_dims(sizes).transpose(*sizes) if binned else xr.Variable((), np.True_)
+    image = used.any("energy") if binned else used
+    for rule in rules:
+        if rule.name == "bins":
+            names = [name for name in (*ON_OFF, "background", "mask_fit", "mask_fault") if name in ds]
+            arrays = {name: ds.variables[name].set_dims(sizes).transpose(*sizes) for name in names}
+            yield rule, {"used": used, **arrays}
+            continue
+        sky = tuple(map(str, sky_dims(ds, rule.grid))) if rule.grid is not None else ()
+        inside = on_grid(image, ds, rule.grid)
+        if rule.name == "exposure":
+            yield rule, {"exposure": ds.variables["exposure"], "inside": inside}
+            continue
+        response = ds.variables["psf"] if rule.name == "psf" else edisp_kernel(ds)
+        weight = _weight(ds, rule.name)
+        full = {dim: ds.sizes[dim] for dim in sky}
+        arrays = {
+            rule.name: response.set_dims({**dict(zip(response.dims, response.shape, strict=True)), **full}),
+            "weight": weight.set_dims({**dict(zip(weight.dims, weight.shape, strict=True)), **full}),
+        }
+        arrays = {name: array.transpose(*rule.sums[name]) for name, array in arrays.items()}
+        if rule.name == "edisp":
+            arrays["bins"] = on_grid(used, ds, rule.grid)
+        elif "energy" in response.dims:  # a PSF in reconstructed energy: each bin has a mask of its own
+            inside = on_grid(used, ds, rule.grid)
+        arrays["inside"] = inside.set_dims(dict(zip(arrays["weight"].dims, arrays["weight"].shape, strict=True)))
+        yield rule, arrays
+
+
+# -- on/off bins ------------------------------------------------------------------------------------------------------
+
+
+def _add_bins(sums: Arrays, part: Arrays) -> None:
+    used = part["used"]
+    neutral = {name: np.broadcast_to(value, used.shape) for name, value in NEUTRAL.items()}
+    totals = [_cube(sums[name]) for name in TOTALS]
+    arrays = [_cube(part.get(name, neutral[name])) for name in ON_OFF]
+    inside = _cube(used)
+
+    def plane(i: int) -> None:
+        add_on_off([total[i] for total in totals], [array[i] for array in arrays], inside[i])
+        sums["mask_safe"][i] |= used[i]
+        sums["mask_fit"][i] |= used[i] & (part["mask_fit"][i] == 1) if "mask_fit" in part else used[i]
+        if "mask_fault" in part:
+            sums["mask_fault"][i] |= part["mask_fault"][i]
+        if "background" in part:
+            sums["template"][i] += np.where(used[i], part["background"][i], 0)
+
+    in_threads(plane, range(len(used)))
+
+
+def _finish_bins(sums: Arrays, names: tuple[str, ...]) -> Arrays:
+    finished = {name: sums[name] for name in names if name in sums}
+    if "acceptance_off" in names:
+        totals = [sums[name] for name in TOTALS[1:]]
+
+        def plane(i: slice) -> None:
+            n_off, a_on, a_off, expected = (total[i] for total in totals)
+            effective_acceptance_off(n_off, a_on, a_off, expected, out=a_off)
+
+        in_threads(plane, [slice(i, i + 1) for i in range(len(totals[0]))])
+    if "background" in names:
+        finished["background"] = sums["template"]
+    return finished
+
+
+def _cube(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """View with three axes."""
+    return array if array.ndim == 3 else array[:, None, None]
+
+
+# -- response ---------------------------------------------------------------------------------------------------------
+
+
+def _add_exposure(sums: Arrays, part: Arrays) -> None:
+    def plane(i: int) -> None:
+        sums["exposure"][i] += _positive(part["exposure"][i], part["inside"])
+
+    in_threads(plane, range(len(part["exposure"])))
+
+
+def _add_response(sums: Arrays, part: Arrays, name: str) -> None:
+    """Add a response times its weight; a weight that is not positive, or a value that is not finite, adds nothing."""
+
+    def plane(i: int) -> None:
+        weight = _positive(part["weight"][i], part["inside"][i])
+        sums["weight"][i] += weight
+        values = part[name][i]
+        good = np.isfinite(values) & (weight > 0)
+        if "bins" in part:
+            good &= part["bins"]
+        sums[name][i] += np.where(good, values, 0) * weight
+
+    in_threads(plane, range(len(part[name])))
+
+
+def _finish_response(sums: Arrays, name: str, names: tuple[str, ...]) -> Arrays:
+    def plane(i: int) -> None:
+        np.divide(sums[name][i], sums["weight"][i], out=sums[name][i], where=sums["weight"][i] > 0)
+
+    in_threads(plane, range(len(sums["weight"])))
+    finished = {name: sums[name], f"{name}_exposure": sums["weight"]}
+    return {key: finished[key] for key in names}
+
+
+def _positive(values: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    return np.where(inside & (values > 0) & (values < np.inf), values, np.float64(0))
+
+
+def _response_rule(ds: xr.Dataset, name: str) -> Rule:
+    grid, sky = _response_sky(ds, name)
+    energy = "energy" if name == "psf" and "energy" in ds["psf"].dims else "energy_true"
+    middle = "rad" if name == "psf" else "energy"
+    sums: dict[str, Dims] = {name: (energy, middle, *sky), "weight": (energy, *sky)}
+    variables = {name: sums[name]}
+    if f"{name}_exposure" in ds:
+        variables[f"{name}_exposure"] = sums["weight"]
+    finish = partial(_finish_response, name=name, names=tuple(variables))
+    return Rule(name, grid, sums, (middle,), variables, partial(_add_response, name=name), finish)
+
+
+def _response_sky(ds: xr.Dataset, name: str) -> tuple[str | None, Dims]:
+    """Sky grid of a response or of its weight, and its dimensions; None and none where it is the same everywhere."""
+    for key in (name, f"{name}_exposure"):
+        if key in ds:
+            grid = own_grid(ds, key)
+            sky = tuple(str(dim) for dim in sky_dims(ds, grid) if dim in ds[key].dims)
+            if sky:
+                return grid, sky
+    return None, ()
+
+
+def _weight(ds: xr.Dataset, name: str) -> xr.Variable:
+    """Exposure by which a response is weighted: its own, or that of the dataset if it is on the same grid."""
+    if f"{name}_exposure" in ds:
+        return ds.variables[f"{name}_exposure"]
+    grid, sky = _response_sky(ds, name)
+    if "exposure" in ds and _response_sky(ds, "exposure") == (grid, sky) and "energy" not in ds[name].dims[:1]:
+        return ds.variables["exposure"]
+    raise SchemaError(
+        f"{name}: the dataset has no {name}_exposure to weight it with: add it with ds.assign, "
+        f"in m2 s on {tuple(dim for dim in ds[name].dims if dim not in ('rad', 'migra', 'energy'))}"
+    )

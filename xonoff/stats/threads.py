@@ -1,0 +1,45 @@
+"""Share independent work on arrays out to threads."""
+
+import os
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+__all__ = ["in_threads"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_threads(function: Callable[[T], R], tasks: Iterable[T], *, at_least: int = 4) -> list[R]:
+    """Call a function on every task, and list what it returns, in order.
+
+    Many tasks are shared out to threads, but only from the main thread: in a dask worker the threads are dask's.
+
+    Parameters
+    ----------
+    function : callable
+        Releases the interpreter lock where it works: compiled kernels, numpy.
+    tasks : iterable
+        What it is called with.
+    at_least : int
+        Fewer tasks are not worth a thread.
+
+    Examples
+    --------
+    >>> in_threads(abs, [-2, 3])
+    [2, 3]
+    """
+    tasks = list(tasks)
+    if len(tasks) < at_least or threading.current_thread() is not threading.main_thread():
+        return [function(task) for task in tasks]
+    with ThreadPoolExecutor(_n_threads()) as pool:
+        return list(pool.map(function, tasks))
+
+
+def _n_threads() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
