@@ -228,7 +228,7 @@ def test_one_pixel_and_a_strip(ds: xr.Dataset, tmp_path: Path) -> None:
 
 def test_a_spectrum_is_no_map(ds: xr.Dataset, tmp_path: Path) -> None:
     spectrum = xonoff.quantities.on_off_sums(ds, ("lat", "lon"))
-    with pytest.raises(xonoff.SchemaError, match="maps, not spectra"):
+    with pytest.raises(xonoff.SchemaError, match=r"write a spectrum with ds\.onoff\.to_ogip"):
         spectrum.onoff.to_fits(tmp_path / "out.fits")
 
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xonoff.axes import axis_edges
-from xonoff.duck import chunked_like
+from xonoff.duck import chunked_like, small_values
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import Geom, enclosing, pixel_offset, sky_grid
 from xonoff.observations import join_observations
@@ -139,7 +139,7 @@ class _Layout:
             sky = geom.sky
             grids = {grid: enclosing(sky_grid(first, grid), sky) if grid else sky for grid in names} if sky else {}
         axes = [name for axis in STACK_AXES if axis in first.dims for name in (axis, f"{axis}_bounds")]
-        coords = {name: first.variables[name] for name in axes}
+        coords = {name: first.variables[name].copy(data=small_values(first.variables[name])) for name in axes}
         for grid, sky in grids.items():
             coords |= sky.coords(grid)
         return cls(grids, coords, rules)

@@ -124,7 +124,7 @@ def sel(ds: xr.Dataset, position: Position) -> xr.Dataset:
     off = ~sky.contains(position)
     if off.any():
         lon, lat = np.broadcast_arrays(*lonlat_in(position, sky.frame))
-        first = f"lon, lat = {lon[off][0]:.6g}, {lat[off][0]:.6g} deg" if off.ndim else f"{lon:.6g}, {lat:.6g} deg"
+        first = "lon, lat = {:.6g}, {:.6g} deg".format(*(np.atleast_1d(a)[np.atleast_1d(off)][0] for a in (lon, lat)))
         raise GeometryError(f"{int(off.sum())} of {off.size} positions are off the map, {first}: give positions on it")
     index: dict[Hashable, xr.Variable | int] = {}
     for grid in GRIDS:

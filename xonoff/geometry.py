@@ -111,6 +111,9 @@ class Geom:
         return {**axis_coords("energy", self.energy), **sky}
 
 
+Floats = npt.NDArray[np.float64]
+
+
 def sky_dims(ds: xr.Dataset | xr.DataArray, grid: str = "") -> tuple[Hashable, ...]:
     """Names of the sky dimensions of a dataset that are there; none for a spectrum.
 
@@ -251,9 +254,7 @@ def enclosing(grid: SkyGrid, sky: SkyGrid) -> SkyGrid:
 def _enclosing(grid: SkyGrid, sky: SkyGrid) -> SkyGrid:
     ny, nx = sky.shape
     y, x = _outline(ny, nx)
-    lon, lat = sky.pixel_to_sky(x, y)
-    position = (lon, lat) if grid.frame == sky.frame else SkyCoord(lon, lat, unit="deg", frame=sky.frame)
-    pixels = grid.sky_to_pixel(position)[::-1]
+    pixels = _pixels(grid, sky, y, x)
     if not np.isfinite(pixels).all():
         return grid
     low = [math.floor(p.min() + 1e-6) for p in pixels]
@@ -270,17 +271,32 @@ def _outline(ny: int, nx: int) -> npt.NDArray[np.float64]:
     return np.asarray(points * np.array([[ny], [nx]]) - 0.5)
 
 
+@lru_cache(maxsize=64)
 def nearest_pixels(sky: SkyGrid, target: SkyGrid) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Rows and columns of the pixels of ``sky`` nearest to the pixel centres of ``target``, each of the latter's shape.
+    """Rows and columns of the pixels of ``sky`` nearest to the pixel centres of ``target``.
 
-    Outside of ``sky`` it is the pixel at its edge; halfway between two pixels the one with the larger label.
+    Outside of ``sky`` it is the pixel at its edge; halfway between two pixels the one with the larger number.
+
+    Returns
+    -------
+    rows, columns : ndarray (y, x) of target, or (y, 1) and (1, x) where they depend on one of these alone
     """
-    lon, lat = target.lonlat()
-    position = (lon, lat) if target.frame == sky.frame else target.skycoord()
-    x, y = sky.sky_to_pixel(position)
-    ny, nx = sky.shape
-    rows, columns = (np.clip(np.nan_to_num(np.floor(p + (0.5 + 1e-6))), 0, n - 1) for p, n in ((y, ny), (x, nx)))
-    return rows.astype(np.intp), columns.astype(np.intp)
+    parts = [np.arange(n, dtype=float) for n in target.shape]
+    if sky.aligned(target):
+        y, x = (_pixels(sky, target, *line) for line in ((parts[0][:, None], 0.0), (0.0, parts[1][None])))
+        rows, columns = y[0], x[1]
+    else:
+        rows, columns = _pixels(sky, target, parts[0][:, None], parts[1])
+    near = (np.floor(np.nan_to_num(p) + (0.5 + 1e-6)) for p in (rows, columns))
+    row, column = (np.clip(p, 0, n - 1).astype(np.intp) for p, n in zip(near, sky.shape, strict=True))
+    return row, column
+
+
+def _pixels(sky: SkyGrid, target: SkyGrid, y: npt.ArrayLike, x: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Pixels of ``sky``, (y, x), at pixels of ``target``."""
+    lon, lat = target.pixel_to_sky(x, y)
+    position = (lon, lat) if sky.frame == target.frame else SkyCoord(lon, lat, unit="deg", frame=target.frame)
+    return sky.sky_to_pixel(position)[::-1]
 
 
 def sky_faults(ds: xr.Dataset) -> Iterator[str]:

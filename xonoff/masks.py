@@ -4,16 +4,19 @@ A mask that a dataset lacks is True everywhere. The builders return boolean arra
 combined with ``&``, ``|`` and ``~`` and put into a dataset: ``ds.assign(mask_fit=...)``.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
+from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from xonoff.axes import axis_edges
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import grid_of, nearest_pixels, sky_dims, sky_grid
 from xonoff.quantities import energy_range, like_counts, mask, significance
+from xonoff.region import inside
 from xonoff.units import Value, value_in
 
 __all__ = [
@@ -28,6 +31,8 @@ __all__ = [
     "on_psf",
 ]
 
+
+Bools = npt.NDArray[np.bool_]
 
 # -- forms of a mask --------------------------------------------------------------------------------------------------
 
@@ -58,7 +63,7 @@ def image(ds: xr.Dataset, name: str | None = None) -> xr.DataArray:
 
 
 def on_psf(ds: xr.Dataset, name: str) -> xr.DataArray:
-    """Mask on the sky grid of the PSF, at the nearest pixel: that of any energy, or per bin for one in ``energy``.
+    """Mask on the sky grid of the PSF, see `on_grid`: in any energy, or of each bin for a PSF in ``energy``.
 
     Returns
     -------
@@ -71,7 +76,7 @@ def on_psf(ds: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def on_edisp(ds: xr.Dataset, name: str) -> xr.DataArray:
-    """Mask on the sky grid of the energy dispersion, at the nearest pixel, for each energy bin.
+    """Mask on the sky grid of the energy dispersion, see `on_grid`, of each energy bin.
 
     Returns
     -------
@@ -82,7 +87,9 @@ def on_edisp(ds: xr.Dataset, name: str) -> xr.DataArray:
 
 
 def on_grid(inside: xr.Variable, ds: xr.Dataset, grid: str | None) -> xr.Variable:
-    """Mask at the pixel of the counts nearest to each pixel of a sky grid.
+    """Mask on a sky grid: True where any of the pixels of the counts that are nearest to its pixel is.
+
+    So the response of every pixel of the counts is kept, and joining masks and changing the grid commute.
 
     Parameters
     ----------
@@ -93,14 +100,44 @@ def on_grid(inside: xr.Variable, ds: xr.Dataset, grid: str | None) -> xr.Variabl
         As in `xonoff.geometry.sky_dims`; None stands for a response without sky dimensions, which takes any pixel.
     """
     counts_sky: tuple[Hashable, ...] = sky_dims(ds)
-    if grid == "" or not counts_sky:
+    if grid == "" or not set(counts_sky) & set(inside.dims):
         return inside
     if grid is None:
         return inside.any(counts_sky)
     target = sky_grid(ds, grid)
-    pixels = nearest_pixels(sky_grid(ds), target)
-    index = {dim: xr.Variable(target.dims(grid), p) for dim, p in zip(counts_sky, pixels, strict=True)}
-    return inside.isel(index).transpose(..., *target.dims(grid))
+    dims = target.dims(grid)
+    joined: xr.Variable = xr.apply_ufunc(
+        partial(_joined, pixels=nearest_pixels(target, sky_grid(ds)), shape=target.shape),
+        inside,
+        input_core_dims=[list(counts_sky)],
+        output_core_dims=[list(dims)],
+        dask="parallelized",
+        dask_gufunc_kwargs={"output_sizes": dict(zip(dims, target.shape, strict=True)), "allow_rechunk": True},
+        output_dtypes=[np.bool_],
+    )
+    return joined
+
+
+def _joined(inside: Bools, pixels: tuple[Any, Any], shape: tuple[int, int]) -> Bools:
+    """Join pixels (..., y, x) to those of a coarser grid, given the row and column there of each."""
+    rows, columns = pixels
+    out = np.zeros((*inside.shape[:-2], *shape), dtype=bool)
+    if rows.shape[1] == columns.shape[0] == 1:
+        first, second = (_runs(numbers.ravel()) for numbers in (rows, columns))
+        part = np.logical_or.reduceat(inside, first, axis=-2)
+        part = np.logical_or.reduceat(part, second, axis=-1)
+        out[..., rows[first], columns[:, second]] = part
+        return out
+    place = (rows * shape[1] + columns).ravel()
+    flat = out.reshape(-1, shape[0] * shape[1])
+    for plane, found in zip(inside.reshape(len(flat), -1), flat, strict=True):
+        found[place[plane]] = True
+    return out
+
+
+def _runs(numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Where runs of one number start."""
+    return np.flatnonzero(np.diff(numbers, prepend=-1))
 
 
 def energy_range_total(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
@@ -137,9 +174,9 @@ def from_regions(ds: xr.Dataset, regions: Any) -> xr.DataArray:
     >>> int(from_regions(ds, CirclePixelRegion(PixCoord(20, 20), 1.2)).isel(energy=0).sum())
     5
     """
-    from xonoff.region import inside
+    from regions import Region
 
-    listed = list(regions) if isinstance(regions, Iterable) else [regions]
+    listed = [regions] if isinstance(regions, Region) else list(regions)
     sky = sky_grid(ds)
     found = np.zeros(sky.shape, dtype=bool)
     for region in listed:

@@ -419,9 +419,9 @@ def _share_left(ds: xr.Dataset) -> xr.Variable:
     if target is None:
         return share.mean([dim for dim in share.dims if dim != "energy_true"])
     sky = sky_grid(ds, target)
+    pixels = np.broadcast_arrays(*nearest_pixels(sky_grid(ds, grid), sky))
     index: dict[Hashable, xr.Variable] = {
-        dim: xr.Variable(sky.dims(target), pixels)
-        for dim, pixels in zip(sky_dims(ds, grid), nearest_pixels(sky_grid(ds, grid), sky), strict=True)
+        dim: xr.Variable(sky.dims(target), p) for dim, p in zip(sky_dims(ds, grid), pixels, strict=True)
     }
     found: xr.Variable = share.isel(index)
     return found

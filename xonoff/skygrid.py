@@ -184,6 +184,11 @@ class SkyGrid:
         dx, dy = (b - a for a, b in zip(self._parent.crpix, parent._parent.crpix, strict=True))
         return replace(self, header=parent.header, origin=(self.origin[0] + round(dy), self.origin[1] + round(dx)))
 
+    def aligned(self, other: "SkyGrid") -> bool:
+        """Return True if both have their pixels along the same axes of one projection, in any size and place."""
+        one, two = self._parent, other._parent
+        return one.upright and two.upright and replace(two, crpix=one.crpix, cd=one.cd) == one
+
     def differences(self, other: "SkyGrid") -> list[str]:
         """Cards in which the parent grid of another map differs from this one, with both values."""
         found = self._parent.differences(other._parent)

@@ -63,11 +63,30 @@ class Column:
         """Bytes of a cell."""
         return -(-self.repeat // 8) if self.code == "X" else self.repeat * WIDTHS[self.code]
 
+    @property
+    def in_heap(self) -> bool:
+        """True if the cells are vectors of any length, which are stored in the heap."""
+        return self.code in "PQ" and self.repeat == 1 and self.form in HEAP_DTYPES
+
+    def read_heap(self, where: Where, table: NDArray[np.uint8], heap: NDArray[np.uint8]) -> NDArray[Any]:
+        """Vectors of a column in the heap, as an array of arrays."""
+        raw = np.ascontiguousarray(table[:, self.offset : self.offset + self.width])
+        pairs = raw.view(">i4" if self.code == "P" else ">i8").astype(np.int64)
+        dtype = np.dtype(HEAP_DTYPES[self.form])
+        counts, starts = pairs.T
+        if (pairs < 0).any() or (counts > (len(heap) - starts) // dtype.itemsize).any():
+            where.fail(f"column {self.name} points outside of the {len(heap)} bytes of its heap; fetch the file again")
+        out = np.empty(len(table), dtype=object)
+        for i, (count, start) in enumerate(pairs.tolist()):
+            cell = heap[start : start + count * dtype.itemsize].tobytes()
+            out[i] = np.frombuffer(cell, dtype).astype(dtype.newbyteorder("="))
+        return out
+
     def read(self, where: Where, table: NDArray[np.uint8]) -> NDArray[Any]:
         """Values of the column, of the bytes of a table (rows, bytes in a row)."""
         if self.code not in COLUMN_DTYPES and self.code != "A":
             where.fail(
-                f"column {self.name} has TFORM type {self.code}; L B I J K E D and A of fixed length are accepted: "
+                f"column {self.name} has TFORM type {self.code}; L B I J K E D and A, and P and Q of numbers, are accepted: "
                 "rewrite the table without it"
             )
         shape = self._cell(where)

@@ -5,12 +5,13 @@ describe the observations. The HDU of a variable has its name, in upper case. Re
 touching pixel data: units, masks and off counts are converted when a part of an array is looked at.
 """
 
+import io
 import json
 import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ from xonoff.schema import AXES, CONVENTIONS, MASKS, VARIABLES, Variable, faults
 from xonoff.skygrid import SkyGrid
 from xonoff.units import unit_factor, value_in
 
-__all__ = ["open_fits", "to_fits"]
+__all__ = ["fits_bytes", "open_fits", "to_fits"]
 
 #: Masks up to this size are read, and checked for values other than 0 and 1, when a file is opened.
 CHECKED_MASK_BYTES = 2**24
@@ -277,6 +278,20 @@ def to_fits(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = F
     """
     if os.fspath(path).endswith(".gz"):
         raise FormatError(f"{path}: not written: FITS is written uncompressed here, name it .fits and gzip it after")
+    maps = _maps(ds, path)
+    with replacing(path, overwrite) as temporary, open(temporary, "w+b") as file:
+        _write(ds, maps, file)
+
+
+def fits_bytes(ds: xr.Dataset) -> bytes:
+    """Bytes of the file that `to_fits` writes."""
+    file = io.BytesIO()
+    _write(ds, _maps(ds, "HDU list"), file)
+    return file.getvalue()
+
+
+def _maps(ds: xr.Dataset, path: str | os.PathLike[str]) -> list["_Map"]:
+    """Maps of a dataset that follows the data model."""
     found = faults(ds)
     if found:
         raise SchemaError(f"{path}: not written, the dataset has {len(found)} faults:\n- " + "\n- ".join(found))
@@ -284,21 +299,27 @@ def to_fits(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = F
         not any("energy" in ds[name].dims and sky_dims(ds[name]) for name in VARIABLES if name in ds)
         and "wcs" not in ds
     ):
-        raise SchemaError(f"{path}: not written, the dataset has no map: this layout holds maps, not spectra")
+        raise SchemaError(
+            f"{path}: not written, the dataset has no map: this layout holds maps; write a spectrum with "
+            "ds.onoff.to_ogip"
+        )
     maps = [_Map(ds, name) for name in HDU_ORDER if name in ds]
     if not maps:
         raise SchemaError(f"{path}: not written, the dataset has none of the variables {list(VARIABLES)}")
-    with replacing(path, overwrite) as temporary, open(temporary, "w+b") as file:
-        writer = HDUWriter(file)
-        creator = _creator()
-        writer.primary({"NAME": str(ds.attrs.get("name") or ""), **creator})
-        for part in maps:
-            writer.image(part.hdu, part.data, {**part.cards, **creator})
-            writer.table(f"{part.hdu}_BANDS", part.bands, part.bands_units, {**part.axis_cards, **creator})
-        for table in (gti_table(ds), meta_table(ds)):
-            if table is not None:
-                name, columns, column_units, cards = table
-                writer.table(name, columns, column_units, {**cards, **creator})
+    return maps
+
+
+def _write(ds: xr.Dataset, maps: list["_Map"], file: BinaryIO) -> None:
+    writer = HDUWriter(file)
+    creator = _creator()
+    writer.primary({"NAME": str(ds.attrs.get("name") or ""), **creator})
+    for part in maps:
+        writer.image(part.hdu, part.data, {**part.cards, **creator})
+        writer.table(f"{part.hdu}_BANDS", part.bands, part.bands_units, {**part.axis_cards, **creator})
+    for table in (gti_table(ds), meta_table(ds)):
+        if table is not None:
+            name, columns, column_units, cards = table
+            writer.table(name, columns, column_units, {**cards, **creator})
 
 
 #: Order of the maps in a file, that of gammapy.

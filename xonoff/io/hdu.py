@@ -107,12 +107,13 @@ class HDU:
         Returns
         -------
         dict of str to ndarray (rows,) or (rows, ...)
-            Native byte order, scaled; strings decoded and without trailing blanks.
+            Native byte order, scaled; strings decoded and without trailing blanks. A column of vectors of variable
+            length (P or Q) is an array of arrays.
 
         Raises
         ------
         FormatError
-            The HDU holds no binary table, a column has variable length or another type that is not supported, or
+            The HDU holds no binary table, a column has a type that is not supported or points outside of the heap, or
             the file changed since the scan.
         """
         source = self._source
@@ -121,8 +122,16 @@ class HDU:
         with source.open(source.data) as file:
             rows = np.empty((self.shape[0], self.dtype.itemsize), np.uint8)
             source.fill(file, rows)
+        heap = np.zeros(0, np.uint8)
+        if any(column.in_heap for column in self._columns):
+            heap = source.mapped()[self._cards.integer("THEAP", rows.size, source.size, rows.size) :]
         try:
-            return {column.name: column.read(source.where, rows) for column in self._columns}
+            return {
+                column.name: column.read_heap(source.where, rows, heap)
+                if column.in_heap
+                else column.read(source.where, rows)
+                for column in self._columns
+            }
         except FormatError:
             raise
         except Exception as error:

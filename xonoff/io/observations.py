@@ -99,7 +99,8 @@ def gti_table(ds: xr.Dataset) -> Table | None:
     if "gti_start" not in ds.variables:
         return None
     start, stop = (ds[name].values.astype("datetime64[ns]").astype(np.int64) for name in ("gti_start", "gti_stop"))
-    day = int(start.min() // DAY) if start.size else 51544 - EPOCH
+    empty = np.datetime64(str(ds["gti_start"].attrs.get("reference_time", "2000-01-01")), "D").astype(int)
+    day = int(start.min() // DAY) if start.size else int(empty)
     columns = {"START": (start - day * DAY) / 1e9, "STOP": (stop - day * DAY) / 1e9}
     cards = {"MJDREFI": day + EPOCH, "MJDREFF": 0.0, "TIMESYS": "tt", "TIMEUNIT": "s"}
     return "GTI", columns, {"START": "s", "STOP": "s"}, cards
