@@ -143,7 +143,10 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "rows-lie": (one_table(change(TABLE, NAXIS2=BIG)), "truncated: .* data bytes are missing"),
     "tdim": (one_table(change(TABLE, TDIM3="(4,3)")), r"TDIM '\(4,3\)' and 8 elements"),
     "tdim-form": (one_table(change(TABLE, TDIM3="4x2")), "TDIM '4x2'"),
-    "variable-length": (one_table(change(TABLE, TFORM2="1PE(3)")), "LABEL|TFORM type P; L B I J K E D and A of fixed"),
+    "variable-length": (
+        one_table(change(TABLE, TFORM2="1PE(3)")),
+        "LABEL|TFORM type P|column ENERGY points outside of the 0 bytes of its heap",
+    ),
     "bits": (one_table(change(TABLE, TFORM2="64X")), "column ENERGY has TFORM type X"),
     "logical": (one_table(change(TABLE, TFORM2="8L")), "column ENERGY holds logical values other than T and F"),
     "text-not-ascii": (one_table().replace(b"b b", b"b\xffb"), "column LABEL holds text that is not ASCII"),

@@ -9,9 +9,12 @@ from xonoff import masks, stats, tutorial
 from xonoff.accessor import OnOffAccessor
 from xonoff.axes import energy_edges
 from xonoff.combine import stack
+from xonoff.create import ResponseGeom, create, from_geoms, from_map_dataset
 from xonoff.errors import FormatError, GeometryError, ModelError, SchemaError, XonoffError
 from xonoff.geometry import Geom
 from xonoff.io.backend import open_dataset
+from xonoff.io.hdulist import from_hdulist
+from xonoff.io.project import from_dict, open_datasets, save_datasets
 from xonoff.skygrid import SkyGrid
 from xonoff.validity import validate
 
@@ -21,13 +24,21 @@ __all__ = [
     "GeometryError",
     "ModelError",
     "OnOffAccessor",
+    "ResponseGeom",
     "SchemaError",
     "SkyGrid",
     "XonoffError",
     "__version__",
+    "create",
     "energy_edges",
+    "from_dict",
+    "from_geoms",
+    "from_hdulist",
+    "from_map_dataset",
     "masks",
     "open_dataset",
+    "open_datasets",
+    "save_datasets",
     "stack",
     "stats",
     "tutorial",

@@ -8,10 +8,11 @@ from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
+from astropy.io.fits import HDUList
 from astropy.wcs import WCS
 
-from xonoff import combine, cutout, geometry, masks, quantities, rebin, spectrum, summary, validity
-from xonoff.io import fits, store
+from xonoff import combine, create, cutout, geometry, masks, quantities, rebin, spectrum, summary, validity
+from xonoff.io import fits, hdulist, ogip, project, store
 from xonoff.units import Position, Value
 
 if TYPE_CHECKING:
@@ -236,6 +237,14 @@ class OnOffAccessor:
         """``exposure / livetime``, m2. See `xonoff.spectrum.effective_area`."""
         return spectrum.effective_area(self._ds)
 
+    def to_map_dataset(self) -> xr.Dataset:
+        """Replace off counts by the background that they make. See `xonoff.create.to_map_dataset`."""
+        return create.to_map_dataset(self._ds)
+
+    def copy(self, name: str | None = None) -> xr.Dataset:
+        """Copy with arrays of its own, under a new name. See `xonoff.create.copy`."""
+        return create.copy(self._ds, name)
+
     def stack(self, other: xr.Dataset) -> xr.Dataset:
         """Add another dataset, on the geometry of this one. See `xonoff.combine.stack`."""
         return combine.stack([self._ds, other], self.geom)
@@ -257,6 +266,18 @@ class OnOffAccessor:
     def to_zarr(self, path: Path, *, overwrite: bool = False) -> None:
         """Write a Zarr store. See `xonoff.io.store.to_zarr`."""
         store.to_zarr(self._ds, path, overwrite=overwrite)
+
+    def to_ogip(self, path: Path, *, overwrite: bool = False) -> None:
+        """Write a spectrum for XSPEC and Sherpa. See `xonoff.io.ogip.to_ogip`."""
+        ogip.to_ogip(self._ds, path, overwrite=overwrite)
+
+    def to_hdulist(self) -> HDUList:
+        """HDUs of the dataset, in memory. See `xonoff.io.hdulist.to_hdulist`."""
+        return hdulist.to_hdulist(self._ds)
+
+    def to_dict(self, filename: str = "") -> dict[str, Any]:
+        """Entry of the dataset in a YAML project. See `xonoff.io.project.to_dict`."""
+        return project.to_dict(self._ds, filename)
 
     # -- looking --
 

@@ -70,7 +70,7 @@ def region_mask(region: Any, sky: SkyGrid) -> Bools:
         )
     if not mask.any():
         raise GeometryError(
-            f"region {region_text(region)} is empty: it holds the centre of no pixel of the map: give a larger region"
+            f"region {region_text(region)} is empty: it holds the centre of no pixel of the map: enlarge it, or move it"
         )
     return mask
 

@@ -101,6 +101,8 @@ def axis_rows(ds: xr.Dataset) -> list[tuple[str, str]]:
             (ny, nx), size = sky.shape, abs(np.linalg.det(sky.wcs.wcs.cd)) ** 0.5
             where = f"{sky.frame} {sky.projection} around {lon:.4f}, {lat:.4f} deg"
             rows.append((f"sky {grid}".rstrip(), f"{nx} x {ny} pixels of {size:.4g} deg, {where}"))
+    if "region" in ds.coords and not ds["region"].ndim:
+        rows.append(("region", str(ds["region"].values)))
     masks = [name for name in MASKS if name in ds]
     rows.append(("masks", ", ".join(masks) if masks else "none: all bins count"))
     return rows

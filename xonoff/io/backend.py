@@ -11,6 +11,7 @@ from xarray.backends import BackendEntrypoint
 from xonoff.errors import FormatError
 from xonoff.io import store
 from xonoff.io.fits import open_fits
+from xonoff.io.ogip import is_ogip, open_ogip
 
 __all__ = ["OnOffBackend", "open_dataset"]
 
@@ -24,7 +25,7 @@ def open_dataset(
     round_counts_off: bool = True,
     checksum: bool = False,
 ) -> xr.Dataset:
-    """Open an on/off dataset: FITS, gzipped FITS, netCDF or Zarr, told apart by what they hold.
+    """Open an on/off dataset: FITS (maps, or OGIP spectra), gzipped FITS, netCDF or Zarr, told apart by what they hold.
 
     Parameters
     ----------
@@ -34,7 +35,8 @@ def open_dataset(
         As in `xarray.open_dataset`: None reads arrays when they are looked at, ``{}`` makes dask arrays in the chunks
         of the file.
     round_counts_off, checksum : bool
-        For FITS, see `xonoff.io.fits.open_fits`. The checksums of netCDF and Zarr are always checked.
+        For maps in FITS, see `xonoff.io.fits.open_fits`; spectra are read as by `xonoff.io.ogip.open_ogip`. The
+        checksums of netCDF and Zarr are always checked.
 
     Returns
     -------
@@ -62,6 +64,9 @@ def open_dataset(
         return store.open_zarr(path, chunks=chunks)
     if kind == "netcdf":
         return store.open_netcdf(path, chunks=chunks)
+    if is_ogip(path):
+        spectrum = open_ogip(path)
+        return spectrum if chunks is None else spectrum.chunk(chunks)
     options: dict[str, Any] = {"round_counts_off": round_counts_off, "checksum": checksum}
     if "auto" not in (chunks.values() if isinstance(chunks, Mapping) else [chunks]):
         return xr.open_dataset(path, engine=OnOffBackend, chunks=chunks, backend_kwargs=options)

@@ -86,7 +86,7 @@ class Column:
         """Values of the column, of the bytes of a table (rows, bytes in a row)."""
         if self.code not in COLUMN_DTYPES and self.code != "A":
             where.fail(
-                f"column {self.name} has TFORM type {self.code}; L B I J K E D and A, and P and Q of numbers, are accepted: "
+                f"column {self.name} has TFORM type {self.code}; L B I J K E D A and P, Q of numbers are accepted: "
                 "rewrite the table without it"
             )
         shape = self._cell(where)

@@ -185,8 +185,8 @@ def _write_rmf(ds: xr.Dataset, path: Path) -> None:
         "N_CHAN": np.full(rows, n, np.int32),
         "MATRIX": matrix,
     }
-    cards = {**COMMON, "HDUCLAS1": "RESPONSE", "HDUCLAS2": "RSP_MATRIX", "HDUCLAS3": "REDIST", "HDUVERS": "1.3.0"}
-    cards |= {"CHANTYPE": "PI", "DETCHANS": n, "TLMIN4": 1, "TLMAX4": n, "LO_THRES": 0.0}
+    cards: dict[str, Any] = {**COMMON, "HDUCLAS1": "RESPONSE", "HDUCLAS2": "RSP_MATRIX", "HDUVERS": "1.3.0"}
+    cards |= {"HDUCLAS3": "REDIST", "CHANTYPE": "PI", "DETCHANS": n, "TLMIN4": 1, "TLMAX4": n, "LO_THRES": 0.0}
     cards |= {"NUMGRP": rows, "NUMELT": rows * n}
     with open(path, "w+b") as file:
         writer = HDUWriter(file)

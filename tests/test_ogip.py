@@ -1,0 +1,272 @@
+"""OGIP spectra: round trips, other programs' files, Sherpa's statistic, fitsverify, and files that are at fault."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
+from conftest import DATA
+from regions import CircleSkyRegion
+
+import xonoff
+from xonoff.io.ogip import is_ogip, open_ogip, to_ogip
+
+CRAB = CircleSkyRegion(SkyCoord(83.63308, 22.0145, unit="deg"), 0.11 * u.deg)
+TUTORIAL = CircleSkyRegion(SkyCoord(83.633, 22.014, unit="deg"), 0.3 * u.deg)
+
+
+@pytest.fixture
+def spectrum(ds: xr.Dataset) -> xr.Dataset:
+    return ds.onoff.to_spectrum(TUTORIAL)
+
+
+def assert_equal(a: xr.Dataset, b: xr.Dataset) -> None:
+    assert set(a.variables) == set(b.variables)
+    for name in a.variables:
+        assert a[name].dims == b[name].dims, name
+        if a[name].dtype.kind == "f":
+            np.testing.assert_allclose(a[name], b[name], rtol=1e-13, err_msg=str(name))
+        else:
+            np.testing.assert_array_equal(a[name], b[name], err_msg=str(name))
+    assert a.attrs == b.attrs
+
+
+@pytest.mark.parametrize(
+    "variant", ["whole", "fit", "counts", "no response", "halves", "dask", "two runs of one livetime"]
+)
+def test_there_and_back(spectrum, tmp_path, variant):
+    if variant == "fit":
+        spectrum["mask_fit"] = spectrum.mask_safe & (spectrum.energy > 2)
+    elif variant == "counts":
+        spectrum = spectrum.drop_vars(["counts_off", "acceptance_off", "exposure", "edisp"])
+        spectrum = spectrum.drop_vars(["energy_true", "energy_true_bounds"])
+    elif variant == "no response":
+        spectrum = spectrum.drop_vars(["exposure", "edisp", "energy_true", "energy_true_bounds"])
+    elif variant == "halves":
+        spectrum["counts"] = spectrum.counts / 2
+    path = tmp_path / "pha_crab.fits"
+    to_ogip(spectrum.chunk() if variant == "dask" else spectrum, path)
+    back = xonoff.open_dataset(path)
+    assert_equal(back, spectrum)
+    xonoff.validate(back)
+    np.testing.assert_allclose(back.onoff.stat_sum(), spectrum.onoff.stat_sum()) if "counts_off" in spectrum else None
+    assert is_ogip(path)
+
+
+def test_masked_bins_without_acceptance(spectrum, tmp_path):
+    spectrum["acceptance"][0] = 0
+    spectrum["acceptance_off"][0] = np.nan
+    spectrum["mask_safe"][0] = False
+    to_ogip(spectrum, tmp_path / "a.fits")
+    back = open_ogip(tmp_path / "a.fits")
+    assert float(back.acceptance_off[0]) == 0
+    assert not back.mask_safe[0]
+    np.testing.assert_allclose(back.onoff.stat_sum(), spectrum.onoff.stat_sum())
+
+
+def test_gzip_and_lists_of_observations(spectrum, tmp_path):
+    import gzip
+
+    for name in ("one", "two"):
+        spectrum.onoff.to_ogip(tmp_path / f"pha_{name}.fits")
+    for path in list(tmp_path.glob("pha_two*.fits")):
+        path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    first, second = xonoff.open_datasets([tmp_path / "pha_one.fits", tmp_path / "pha_two.fits.gz"])
+    assert_equal(first, second)
+    both = xonoff.stack([first, second])
+    np.testing.assert_allclose(both.counts, 2 * first.counts.where(first.mask_safe, 0))
+
+
+@pytest.mark.skipif(shutil.which("fitsverify") is None, reason="fitsverify is not installed (a package of Debian)")
+def test_fitsverify_finds_nothing(ds, spectrum, tmp_path):
+    spectrum["mask_fit"] = spectrum.mask_safe
+    spectrum.attrs["name"] = (
+        "a name with 'quotes' and more than sixty-eight letters, so that it goes on in another card"
+    )
+    to_ogip(spectrum, tmp_path / "pha.fits")
+    ds.onoff.to_fits(tmp_path / "map.fits")
+    files = sorted(tmp_path.glob("*.fits"))
+    assert len(files) == 5
+    for path in files:
+        report = subprocess.run(["fitsverify", path], capture_output=True, text=True, check=False).stdout
+        assert "0 warning(s) and 0 error(s)" in report, report
+
+
+def power_law(ds: xr.Dataset, amplitude: float) -> np.ndarray:
+    """Counts predicted for amplitude * E**-2 / (cm2 s TeV)."""
+    low, high = ds.energy_true_bounds.values.T
+    return 1e4 * amplitude * (1 / low - 1 / high) * ds.exposure.values @ ds.edisp.values
+
+
+def our_wstat(ds: xr.Dataset, signal: np.ndarray | float) -> float:
+    values = xonoff.stats.wstat(ds.counts, ds.counts_off, ds.onoff.alpha, signal)
+    return float(values[ds.mask_safe.values].sum())
+
+
+# Values of Sherpa 4.19.0 by examples/sherpa_wstat.py, from files that these tests write. The spectra have bins without
+# counts and without off counts.
+@pytest.mark.parametrize(("amplitude", "sherpa"), [(0.0, 4105.82769812), (1e-11, 1130.56742722)])
+def test_sherpa_has_the_same_wstat_for_the_tutorial(spectrum, amplitude, sherpa):
+    np.testing.assert_allclose(our_wstat(spectrum, power_law(spectrum, amplitude)), sherpa, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("amplitude", "sherpa"), [(0.0, 1266.14859348), (1e-11, 150.152652407)])
+def test_sherpa_has_the_same_wstat_for_the_crab(data_dir, amplitude, sherpa):
+    ds = xonoff.open_dataset(DATA / "hess-crab" / "onoff_stacked.fits.gz").onoff.to_spectrum(CRAB).load()
+    np.testing.assert_allclose(our_wstat(ds, power_law(ds, amplitude)), sherpa, rtol=1e-10)
+
+
+# -- gammapy ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("form", ["ogip", "ogip-sherpa"])
+def test_files_of_gammapy(spectrum, tmp_path, form):
+    datasets = pytest.importorskip("gammapy.datasets", reason="gammapy 2.1 is not installed: make bench runs these")
+    to_ogip(spectrum, tmp_path / "pha_ours.fits")
+    theirs = datasets.SpectrumDatasetOnOff.read(tmp_path / "pha_ours.fits")
+    np.testing.assert_allclose(theirs.counts.data.ravel(), spectrum.counts)
+    np.testing.assert_allclose(theirs.stat_sum(), float(spectrum.onoff.stat_sum()), rtol=1e-6)
+    np.testing.assert_allclose(theirs.edisp.get_edisp_kernel().pdf_matrix, spectrum.edisp, rtol=1e-6)
+    np.testing.assert_allclose(theirs.exposure.quantity.to_value("m2 s").ravel(), spectrum.exposure, rtol=1e-6)
+    theirs.write(tmp_path / "pha_theirs.fits", format=form, overwrite=True)
+    back = open_ogip(tmp_path / "pha_theirs.fits")
+    np.testing.assert_allclose(back.onoff.alpha, spectrum.onoff.alpha, rtol=1e-6)
+    for name in ("counts", "counts_off", "exposure", "edisp", "energy_bounds", "energy_true_bounds", "mask_safe"):
+        np.testing.assert_allclose(back[name], spectrum[name], rtol=1e-5, atol=1e-9, err_msg=name)
+    np.testing.assert_allclose(back.onoff.stat_sum(), spectrum.onoff.stat_sum(), rtol=1e-6)
+    np.testing.assert_allclose(back.onoff.gti.duration, spectrum.onoff.gti.duration, atol=1e-6)
+
+
+# -- other programs' files --------------------------------------------------------------------------------------------
+
+
+def rmf(n_grp, f_chan, n_chan, matrix, first=1) -> fits.HDUList:
+    rows = len(n_grp)
+    edges = np.geomspace(1e9, 1e10, rows + 1)
+    columns = [
+        fits.Column("ENERG_LO", "D", "keV", array=edges[:-1]),
+        fits.Column("ENERG_HI", "D", "keV", array=edges[1:]),
+        fits.Column("N_GRP", "I", array=n_grp),
+        fits.Column("F_CHAN", "PI()", array=np.array([np.array(v, "i2") for v in f_chan], dtype=object)),
+        fits.Column("N_CHAN", "PI()", array=np.array([np.array(v, "i2") for v in n_chan], dtype=object)),
+        fits.Column("MATRIX", "PE()", array=np.array([np.array(v, "f4") for v in matrix], dtype=object)),
+    ]
+    table = fits.BinTableHDU.from_columns(columns, name="SPECRESP MATRIX")
+    table.header.update(HDUCLAS1="RESPONSE", HDUCLAS2="RSP_MATRIX", TLMIN4=first)
+    reco = np.geomspace(1e9, 1e10, 5)
+    bounds = [fits.Column("CHANNEL", "I", array=np.arange(first, 4 + first)),
+              fits.Column("E_MIN", "D", "keV", array=reco[:-1]),
+              fits.Column("E_MAX", "D", "keV", array=reco[1:])]  # fmt: skip
+    return fits.HDUList([fits.PrimaryHDU(), table, fits.BinTableHDU.from_columns(bounds, name="EBOUNDS")])
+
+
+def pha(folder: Path, **cards) -> Path:
+    """A spectrum with BACKSCAL in a card, as X-ray programs write it."""
+    columns = [fits.Column("CHANNEL", "I", array=[1, 2, 3, 4]), fits.Column("COUNTS", "J", array=[5, 3, 0, 1])]
+    table = fits.BinTableHDU.from_columns(columns, name="SPECTRUM")
+    table.header.update({"HDUCLAS1": "SPECTRUM", "EXPOSURE": 100.0, "BACKSCAL": 0.5, "RESPFILE": "x.rmf", **cards})
+    path = folder / "x.pha"
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(path, overwrite=True)
+    return path
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_groups_of_channels(tmp_path, first):
+    groups = rmf(
+        [1, 2, 0], [[first], [first, first + 3], [0]], [[2], [1, 1], [0]], [[0.25, 0.75], [0.5, 0.125], []], first
+    )
+    groups.writeto(tmp_path / "x.rmf")
+    ds = open_ogip(pha(tmp_path))
+    np.testing.assert_allclose(ds.edisp, [[0.25, 0.75, 0, 0], [0.5, 0, 0, 0.125], [0, 0, 0, 0]])
+    assert ds.acceptance.values.tolist() == [0.5] * 4
+    assert ds.mask_safe.values.all()
+    assert float(ds.onoff.livetime) == 100
+
+
+def test_alpha_scales_with_the_exposures(tmp_path):
+    rmf([0], [[1]], [[0]], [[]]).writeto(tmp_path / "x.rmf")
+    back = pha(tmp_path, EXPOSURE=400.0, BACKSCAL=2.0)
+    back.rename(tmp_path / "back.pha")
+    ds = open_ogip(pha(tmp_path, BACKFILE="back.pha"))
+    np.testing.assert_allclose(ds.onoff.alpha, 0.5 / 2 * 100 / 400)
+
+
+@pytest.mark.parametrize(
+    ("cards", "message"),
+    [
+        (
+            {"BACKFILE": "../x.pha"},
+            r"x.pha: HDU SPECTRUM: card BACKFILE = '../x.pha' found, the name of a file in the same",
+        ),
+        ({"BACKFILE": "/etc/passwd"}, "the name of a file in the same folder accepted"),
+        ({"RESPFILE": "gone.rmf"}, "card RESPFILE = 'gone.rmf': there is no such file"),
+        ({"RESPFILE": "none"}, r"x.pha: no table EBOUNDS among the HDUs"),
+        ({"EXPOSURE": "long"}, "card EXPOSURE = 'long' found, a number not below 0 accepted"),
+        ({"BACKSCAL": "COL"}, "BACKSCAL: a number a channel is wanted"),
+        ({"AREASCAL": 2.0}, "AREASCAL other than 1 is not supported"),
+    ],
+)
+def test_spectra_at_fault(tmp_path, cards, message):
+    rmf([0], [[1]], [[0]], [[]]).writeto(tmp_path / "x.rmf")
+    with pytest.raises(xonoff.FormatError, match=message):
+        open_ogip(pha(tmp_path, **cards))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([1], [[4]], [[2]], [[1, 1]]), "row 1: channels 4 and 2 on found, 4 channels there"),
+        (([1], [[0]], [[1]], [[1]]), "row 1: channels 0 and 1 on found"),
+        (([2], [[1]], [[1]], [[1]]), "row 1: N_GRP = 2, but 1 groups found"),
+        (([1], [[1]], [[3]], [[1]]), "row 1: channels 1 and 3 on"),
+    ],
+)
+def test_matrices_at_fault(tmp_path, arguments, message):
+    rmf(*arguments).writeto(tmp_path / "x.rmf")
+    with pytest.raises(xonoff.FormatError, match=f"x.rmf: HDU SPECRESP MATRIX: {message}"):
+        open_ogip(pha(tmp_path))
+
+
+def test_a_heap_that_is_too_short(tmp_path):
+    rmf([1], [[1]], [[2]], [[0.5, 0.5]]).writeto(tmp_path / "x.rmf")
+    data = bytearray((tmp_path / "x.rmf").read_bytes())
+    with fits.open(tmp_path / "x.rmf") as file:
+        start = file[1].fileinfo()["datLoc"]
+    data[start + 8 + 8 + 2 + 8 + 8 : start + 8 + 8 + 2 + 8 + 8 + 4] = (2**30).to_bytes(4, "big")
+    (tmp_path / "x.rmf").write_bytes(data)
+    with pytest.raises(xonoff.FormatError, match="column MATRIX points outside of the 12 bytes of its heap"):
+        open_ogip(pha(tmp_path))
+
+
+def test_what_is_not_written(ds, spectrum, tmp_path):
+    path = tmp_path / "pha.fits"
+    with pytest.raises(
+        xonoff.SchemaError, match=r"counts on \('energy',\) are wanted, .* found: use to_spectrum first"
+    ):
+        to_ogip(ds, path)
+    with pytest.raises(xonoff.SchemaError, match="no livetime: add the coordinate livetime"):
+        to_ogip(spectrum.drop_vars("livetime"), path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "pha_arf.fits").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"pha_arf\.fits"):
+        to_ogip(spectrum, path)
+    assert [p.name for p in tmp_path.iterdir()] == ["pha_arf.fits"]
+    to_ogip(spectrum, path, overwrite=True)
+    assert_equal(open_ogip(path), spectrum)
+
+
+def test_a_failed_write_leaves_the_old_files(spectrum, tmp_path, monkeypatch):
+    path = tmp_path / "pha.fits"
+    to_ogip(spectrum, path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    monkeypatch.setattr(xonoff.io.ogip, "_write_rmf", lambda *a: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        to_ogip(spectrum.assign(counts=spectrum.counts + 1), path, overwrite=True)
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
