@@ -1,8 +1,8 @@
 """Stacks, cutouts, images, spectra and slices of the test data against the numbers that gammapy 2.1 gave for them.
 
-Where our rule differs on purpose the test says how: bins without an off count keep their alpha, the response of a cutout
-keeps what interpolation needs, the dispersion of a spectrum is interpolated, and a stack keeps the response of every
-pixel of its grid that has an unmasked pixel of the counts.
+Where our rule differs on purpose the test says how: bins without an off count keep their alpha, the response of a
+cutout keeps what interpolation needs, the dispersion of a spectrum is interpolated, and a stack keeps the response of
+every pixel of its grid that has an unmasked pixel of the counts.
 """
 
 from typing import Any

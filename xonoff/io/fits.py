@@ -108,7 +108,7 @@ class _Reader:
     def add_map(self, variable: Variable, hdu: HDU) -> None:
         """Add the image of one HDU as a variable."""
         if hdu.kind == "table":
-            raise fault(hdu, "a table found, an image accepted")
+            raise fault(hdu, "a table found, an image accepted: write spectra as OGIP files")
         axes = read_axes(hdu, self.hdus)
         expected = tuple(len(edges) - 1 for edges in axes.values())[::-1]
         if len(hdu.shape) != len(expected) + 2 or hdu.shape[:-2] != expected:

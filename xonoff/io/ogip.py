@@ -116,7 +116,7 @@ def _write_spectrum(ds: xr.Dataset, path: Path, seconds: float, links: Mapping[s
     scale = ds[names[1]].values.astype(float) if names[1] in ds else np.ones(counts.size)
     good = ds["mask_safe"].values if "mask_safe" in ds else np.ones(counts.size, bool)
     columns = {
-        "CHANNEL": np.arange(1, counts.size + 1, dtype=np.int32),
+        "CHANNEL": np.arange(counts.size, dtype=np.int32),
         "COUNTS": counts.astype(np.int32 if whole and counts.max(initial=0) < 2**31 else np.float64),
         "QUALITY": np.where(good, 0, BAD).astype(np.int16),
         "BACKSCAL": np.where(np.isfinite(scale), scale, 0.0),
@@ -127,10 +127,10 @@ def _write_spectrum(ds: xr.Dataset, path: Path, seconds: float, links: Mapping[s
     cards |= {"HDUVERS": "1.2.1", "EXPOSURE": seconds, "AREASCAL": 1.0, "CORRSCAL": 1.0, "CORRFILE": "none"}
     cards |= {"BACKFILE": "none", "RESPFILE": "none", "ANCRFILE": "none", **links}
     cards |= {"POISSERR": True, "CHANTYPE": "PI", "DETCHANS": int(counts.size), "SYS_ERR": 0.0, "GROUPING": 0}
-    cards |= {"TLMIN1": 1, "TLMAX1": int(counts.size)}
+    cards |= {"TLMIN1": 0, "TLMAX1": int(counts.size) - 1, "OBS_ID": str(ds.attrs.get("name") or "")}
     with open(path, "w+b") as file:
         writer = HDUWriter(file)
-        writer.primary({"NAME": str(ds.attrs.get("name") or ""), **_position_cards(ds)})
+        writer.primary({"LONGSTRN": "OGIP 1.0", "NAME": str(ds.attrs.get("name") or ""), **_position_cards(ds)})
         writer.table("SPECTRUM", columns, {"COUNTS": "count"}, cards)
         _write_ebounds(writer, ds)
         for table in (gti_table(ds), meta_table(ds) if links else None):
@@ -153,10 +153,10 @@ def _position_cards(ds: xr.Dataset) -> dict[str, Any]:
 def _write_ebounds(writer: HDUWriter, ds: xr.Dataset) -> None:
     edges = axis_edges(ds, "energy") * KEV
     n = len(edges) - 1
-    columns = {"CHANNEL": np.arange(1, n + 1, dtype=np.int32), "E_MIN": edges[:-1], "E_MAX": edges[1:]}
+    columns = {"CHANNEL": np.arange(n, dtype=np.int32), "E_MIN": edges[:-1], "E_MAX": edges[1:]}
     cards = {**COMMON, "HDUCLAS1": "RESPONSE", "HDUCLAS2": "EBOUNDS", "HDUVERS": "1.2.0", "CHANTYPE": "PI"}
     writer.table(
-        "EBOUNDS", columns, {"E_MIN": "keV", "E_MAX": "keV"}, {**cards, "DETCHANS": n, "TLMIN1": 1, "TLMAX1": n}
+        "EBOUNDS", columns, {"E_MIN": "keV", "E_MAX": "keV"}, {**cards, "DETCHANS": n, "TLMIN1": 0, "TLMAX1": n - 1}
     )
 
 
@@ -181,12 +181,12 @@ def _write_rmf(ds: xr.Dataset, path: Path) -> None:
     columns = {
         **_true_columns(ds),
         "N_GRP": np.ones(rows, np.int16),
-        "F_CHAN": np.ones(rows, np.int32),
-        "N_CHAN": np.full(rows, n, np.int32),
+        "F_CHAN": np.zeros((rows, 2), np.int32),  # room for two groups: gammapy wants vectors here, and channels from 0
+        "N_CHAN": np.tile(np.array([n, 0], np.int32), (rows, 1)),
         "MATRIX": matrix,
     }
     cards: dict[str, Any] = {**COMMON, "HDUCLAS1": "RESPONSE", "HDUCLAS2": "RSP_MATRIX", "HDUVERS": "1.3.0"}
-    cards |= {"HDUCLAS3": "REDIST", "CHANTYPE": "PI", "DETCHANS": n, "TLMIN4": 1, "TLMAX4": n, "LO_THRES": 0.0}
+    cards |= {"HDUCLAS3": "REDIST", "CHANTYPE": "PI", "DETCHANS": n, "TLMIN4": 0, "TLMAX4": n - 1, "LO_THRES": 0.0}
     cards |= {"NUMGRP": rows, "NUMELT": rows * n}
     with open(path, "w+b") as file:
         writer = HDUWriter(file)
@@ -335,7 +335,7 @@ def _counts(hdu: HDU) -> tuple[npt.NDArray[Any], Floats, npt.NDArray[np.int64]]:
     given = {}
     for name, default in (("BACKSCAL", 1.0), ("QUALITY", 0)):
         value = np.asarray(table[name] if name in table else hdu.cards.get(name, default))
-        if value.dtype.kind not in "fiu" or value.shape not in ((), counts.shape):
+        if value.dtype.kind not in "fiub" or value.shape not in ((), counts.shape):
             raise fault(hdu, f"{name}: a number a channel is wanted, {value.dtype} of shape {value.shape} found")
         given[name] = np.broadcast_to(value, counts.shape)
     return counts, given["BACKSCAL"].astype(np.float64), given["QUALITY"].astype(np.int64)
