@@ -62,7 +62,7 @@ def test_bins_by_brute_force(projection):
     xonoff.validate(total)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(seed=seeds, projection=projections, on_dask=st.booleans(), parts=st.lists(windows(), min_size=3, max_size=3))
 def test_order_and_grouping_do_not_matter(seed, projection, on_dask, parts):
     a, b, c = (make(seed + i, projection, window=part) for i, part in enumerate(parts))
@@ -83,7 +83,7 @@ def test_grouping_through_zarr(tmp_path, on_dask):
     assert_close(stack([stored, c]), stack([a, b, c]))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=seeds, migra=st.booleans(), masked=st.booleans())
 def test_a_prediction_from_the_stack_is_the_sum_of_the_masked_predictions(seed, migra, masked):
     datasets = [make(seed + i, migra=migra, masks=masked) for i in range(3)]
@@ -117,7 +117,7 @@ def test_a_threshold_is_carried_exactly_for_any_binning():
             np.testing.assert_allclose(ratio, expected, rtol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=seeds, projection=projections, part=windows(), on_dask=st.booleans())
 def test_the_cutout_of_a_stack_is_the_stack_of_cutouts(seed, projection, part, on_dask):
     a, b = make(seed, projection), make(seed + 1, projection)
@@ -153,7 +153,7 @@ def test_alpha_survives_where_there_is_no_off_count():
     np.testing.assert_allclose(total.onoff.alpha.where(total.mask_safe, 0.25), 0.25, rtol=1e-12)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(seed=seeds)
 def test_the_background_is_conserved(seed):
     a, b = make(seed), make(seed + 1)

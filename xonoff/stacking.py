@@ -20,7 +20,7 @@ from xonoff.geometry import own_grid, sky_dims
 from xonoff.irf import edisp_kernel
 from xonoff.masks import on_grid
 from xonoff.quantities import ON_OFF, usable
-from xonoff.stats.sums import add_on_off, effective_acceptance_off
+from xonoff.stats.sums import add_on_off, add_positive, add_weighted, finish_acceptance_off
 from xonoff.stats.threads import in_threads
 
 __all__ = ["MASK_SUMS", "Arrays", "Rule", "contributions", "rules_of"]
@@ -149,13 +149,7 @@ def _add_bins(sums: Arrays, part: Arrays) -> None:
 def _finish_bins(sums: Arrays, names: tuple[str, ...]) -> Arrays:
     finished = {name: sums[name] for name in names if name in sums}
     if "acceptance_off" in names:
-        totals = [sums[name] for name in TOTALS[1:]]
-
-        def plane(i: slice) -> None:
-            n_off, a_on, a_off, expected = (total[i] for total in totals)
-            effective_acceptance_off(n_off, a_on, a_off, expected, out=a_off)
-
-        in_threads(plane, [slice(i, i + 1) for i in range(len(totals[0]))])
+        finish_acceptance_off(*(sums[name] for name in TOTALS[1:]))
     if "background" in names:
         finished["background"] = sums["template"]
     return finished
@@ -170,25 +164,30 @@ def _cube(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _add_exposure(sums: Arrays, part: Arrays) -> None:
-    def plane(i: int) -> None:
-        sums["exposure"][i] += _positive(part["exposure"][i], part["inside"])
-
-    in_threads(plane, range(len(part["exposure"])))
+    total, exposure = _cube(sums["exposure"]), _cube(part["exposure"])
+    inside = _cube(np.broadcast_to(part["inside"], part["exposure"].shape))
+    in_threads(lambda i: add_positive(total[i], exposure[i], inside[i]), range(len(total)))
 
 
 def _add_response(sums: Arrays, part: Arrays, name: str) -> None:
     """Add a response times its weight; a weight that is not positive, or a value that is not finite, adds nothing."""
+    total, values = _four(sums[name]), _four(part[name])
+    weights, weight, inside = (_cube(array) for array in (sums["weight"], part["weight"], part["inside"]))
+    given = part.get("bins", np.array(True))
+    bins = np.broadcast_to(_cube(given) if given.ndim else given, values.shape[1:])
 
     def plane(i: int) -> None:
-        weight = _positive(part["weight"][i], part["inside"][i])
-        sums["weight"][i] += weight
-        values = part[name][i]
-        good = np.isfinite(values) & (weight > 0)
-        if "bins" in part:
-            good &= part["bins"]
-        sums[name][i] += np.where(good, values, 0) * weight
+        own = np.zeros(weight.shape[1:])
+        add_positive(own, weight[i], inside[i])
+        weights[i] += own
+        add_weighted(total[i], values[i], own, bins)
 
-    in_threads(plane, range(len(part[name])))
+    in_threads(plane, range(len(total)))
+
+
+def _four(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """View with four axes."""
+    return array if array.ndim == 4 else array[:, :, None, None]
 
 
 def _finish_response(sums: Arrays, name: str, names: tuple[str, ...]) -> Arrays:
@@ -198,10 +197,6 @@ def _finish_response(sums: Arrays, name: str, names: tuple[str, ...]) -> Arrays:
     in_threads(plane, range(len(sums["weight"])))
     finished = {name: sums[name], f"{name}_exposure": sums["weight"]}
     return {key: finished[key] for key in names}
-
-
-def _positive(values: npt.NDArray[Any], inside: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    return np.where(inside & (values > 0) & (values < np.inf), values, np.float64(0))
 
 
 def _response_rule(ds: xr.Dataset, name: str) -> Rule:

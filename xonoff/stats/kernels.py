@@ -287,19 +287,24 @@ def excess(n_on: Block, n_off: Block, a_on: Block, a_off: Block, out: Block) -> 
         out[i] = _count(n_on[i]) - _alpha(a_on[i], a_off[i]) * _count(n_off[i])
 
 
-#: Signatures of `add_on_off`: sums, bins all in float32 or all in float64, mask, bins that were added; any strides.
-_ADD = [
-    nb.void(
-        *(nb.types.Array(nb.float64, 2, "A"),) * 5,
-        *(nb.types.Array(dtype, 2, "A", readonly=True),) * 4,
-        nb.types.Array(nb.boolean, 2, "A", readonly=True),
-        nb.types.Array(nb.boolean, 2, "C"),
-    )
-    for dtype in (nb.float32, nb.float64)
-]
+def _layouts(outputs: int, inputs: int, masks: int, ndim: int) -> list[Any]:
+    """Signatures of a kernel that adds arrays of one dtype to float64 ones: contiguous, or of any strides."""
+    return [
+        [nb.types.Array(nb.float64, ndim, layout)] * outputs
+        + [nb.types.Array(dtype, ndim, layout, readonly=True)] * inputs
+        + [nb.types.Array(nb.boolean, ndim, layout, readonly=True)] * masks
+        for dtype in (nb.float32, nb.float64)
+        for layout in ("C", "A")
+    ]
 
 
-@partial(_jit, signatures=_ADD)
+@_jit
+def _add_used(total: Block, values: Block, used: NDArray[np.bool_]) -> None:
+    for j in range(used.size):
+        total[j] += np.float64(values[j]) if used[j] else 0.0
+
+
+@partial(_jit, signatures=[nb.void(*types, nb.types.Array(nb.boolean, 2, "C")) for types in _layouts(5, 4, 1, 2)])
 def add_on_off(
     sum_on: Block,
     sum_off: Block,
@@ -313,16 +318,64 @@ def add_on_off(
     mask: NDArray[np.bool_],
     used: NDArray[np.bool_],
 ) -> None:
-    """Add the valid bins of the mask to running sums."""
+    """Add the valid bins of the mask to running sums.
+
+    One short loop an array: the compiler makes vector instructions of these, as of one over all arrays it does not
+    (5e6 bins into an image: 13 ms against 47).
+    """
+    expected = np.empty(used.shape[1])
     for i in range(used.shape[0]):
-        for j in range(used.shape[1]):
-            ratio = _alpha(a_on[i, j], a_off[i, j])
-            on, off = np.float64(n_on[i, j]), np.float64(n_off[i, j])
-            valid = mask[i, j] & (ratio >= 0.0) & (on >= 0.0) & (on < math.inf) & (off >= 0.0) & (off < math.inf)
-            used[i, j] = valid
-            if valid:
-                sum_on[i, j] += on
-                sum_off[i, j] += off
-                sum_a_on[i, j] += np.float64(a_on[i, j])
-                sum_a_off[i, j] += np.float64(a_off[i, j])
-                sum_background[i, j] += ratio * off
+        on, off, inside, row = n_on[i], n_off[i], mask[i], used[i]
+        acc, acc_off = a_on[i], a_off[i]
+        for j in range(row.size):
+            ratio = _alpha(acc[j], acc_off[j])
+            count, count_off = np.float64(on[j]), np.float64(off[j])
+            valid = inside[j] & (ratio >= 0.0) & (count >= 0.0) & (count < math.inf)
+            row[j] = valid & (count_off >= 0.0) & (count_off < math.inf)
+            expected[j] = ratio * count_off
+        _add_used(sum_on[i], on, row)
+        _add_used(sum_off[i], off, row)
+        _add_used(sum_a_on[i], acc, row)
+        _add_used(sum_a_off[i], acc_off, row)
+        _add_used(sum_background[i], expected, row)
+
+
+@partial(_jit, signatures=[nb.void(*types) for types in _layouts(1, 1, 1, 2)])
+def add_positive(total: Block, values: Block, mask: NDArray[np.bool_]) -> None:
+    """Add positive, finite values within the mask."""
+    for i in range(mask.shape[0]):
+        to, value, inside = total[i], values[i], mask[i]
+        for j in range(inside.size):
+            v = np.float64(value[j])
+            to[j] += v if inside[j] & (v > 0.0) & (v < math.inf) else 0.0
+
+
+@partial(
+    _jit,
+    signatures=[
+        nb.void(
+            nb.types.Array(nb.float64, 3, "A"),
+            nb.types.Array(dtype, 3, "A", readonly=True),
+            nb.types.Array(nb.float64, 2, "C", readonly=True),
+            nb.types.Array(nb.boolean, 3, "A", readonly=True),
+        )
+        for dtype in (nb.float32, nb.float64)
+    ],
+)
+def add_weighted(total: Block, values: Block, weight: Block, mask: NDArray[np.bool_]) -> None:
+    """Add values times a weight of each pixel, where the weight is positive and the value finite."""
+    for k in range(values.shape[0]):
+        for i in range(values.shape[1]):
+            to, value, inside = total[k, i], values[k, i], mask[k, i]
+            for j in range(value.size):
+                v, w = np.float64(value[j]), weight[i, j]
+                to[j] += v * w if inside[j] & (w > 0.0) & (abs(v) < math.inf) else 0.0
+
+
+@partial(_jit, signatures=[nb.void(*[nb.types.Array(nb.float64, 2, "A")] * 4)])
+def effective_acceptance_off(n_off: Block, a_on: Block, background: Block, a_off: Block) -> None:
+    """Turn the plain sum of off acceptances into the one that conserves the background, where there is any."""
+    for i in range(n_off.shape[0]):
+        off, on, expected, out = n_off[i], a_on[i], background[i], a_off[i]
+        for j in range(off.size):
+            out[j] = on[j] * off[j] / expected[j] if expected[j] > 0.0 else out[j]
