@@ -22,6 +22,7 @@ MAX_FIELDS = 999
 WIDTHS = {"L": 1, "B": 1, "I": 2, "J": 4, "K": 8, "A": 1, "E": 4, "D": 8, "C": 8, "M": 16, "P": 8, "Q": 16}
 COLUMN_DTYPES = {"L": "u1", "B": ">u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 HEAP_DTYPES = {"B": "u1", "I": ">i2", "J": ">i4", "E": ">f4", "D": ">f8"}
+SHARED_BYTES = 2**26  # vectors may share bytes of the heap; above this size they may not
 
 _TFORM = re.compile(r"(\d{0,18})(?:([LXBIJKEDCM])|(A)(?:\d+|:.*)?|([PQ])([LXBIJKADECM])(?:\(\d*\))?)")
 _TDIM = re.compile(r"\( *\d{1,9}( *, *\d{1,9}){0,7} *\)")
@@ -69,17 +70,27 @@ class Column:
         return self.code in "PQ" and self.repeat == 1 and self.form in HEAP_DTYPES
 
     def read_heap(self, where: Where, table: NDArray[np.uint8], heap: NDArray[np.uint8]) -> NDArray[Any]:
-        """Vectors of a column in the heap, as an array of arrays."""
+        """Vectors of a column in the heap, as an array of arrays.
+
+        Raises
+        ------
+        FormatError
+            A vector lies outside of the heap, or many share so many of its bytes that a small file would fill the
+            memory.
+        """
         raw = np.ascontiguousarray(table[:, self.offset : self.offset + self.width])
         pairs = raw.view(">i4" if self.code == "P" else ">i8").astype(np.int64)
         dtype = np.dtype(HEAP_DTYPES[self.form])
         counts, starts = pairs.T
         if (pairs < 0).any() or (counts > (len(heap) - starts) // dtype.itemsize).any():
             where.fail(f"column {self.name} points outside of the {len(heap)} bytes of its heap; fetch the file again")
+        total = sum(counts.tolist()) * dtype.itemsize
+        if total > max(len(heap), SHARED_BYTES):
+            where.fail(f"column {self.name} makes {total} bytes of the {len(heap)} of its heap; rewrite the table")
         out = np.empty(len(table), dtype=object)
         for i, (count, start) in enumerate(pairs.tolist()):
-            cell = heap[start : start + count * dtype.itemsize].tobytes()
-            out[i] = np.frombuffer(cell, dtype).astype(dtype.newbyteorder("="))
+            cell = np.frombuffer(heap[start : start + count * dtype.itemsize].tobytes(), dtype)
+            out[i] = self.scaling(cell) if self.scaling is not None else cell.astype(dtype.newbyteorder("="))
         return out
 
     def read(self, where: Where, table: NDArray[np.uint8]) -> NDArray[Any]:
@@ -141,8 +152,9 @@ def columns_of(cards: Cards, row: int) -> tuple[Column, ...]:
             cards.where.fail(f"card TFORM{i} is {form!r}; a count and a type such as '1D' or '8A' is accepted")
         code = match[2] or match[3] or match[4]
         scaling = None
-        if code in COLUMN_DTYPES and code != "L":
-            scaling = Scaling.of(cards, COLUMN_DTYPES[code], f"TSCAL{i}", f"TZERO{i}", f"TNULL{i}")
+        stored = HEAP_DTYPES.get(match[5]) if match[5] else COLUMN_DTYPES.get(code)
+        if stored and code != "L":
+            scaling = Scaling.of(cards, stored, f"TSCAL{i}", f"TZERO{i}", f"TNULL{i}")
         name = cards.text(f"TTYPE{i}", f"col{i}").strip()
         unit, dim = cards.text(f"TUNIT{i}").strip(), cards.text(f"TDIM{i}").strip()
         columns.append(Column(name, unit, code, int(match[1] or 1), offset, dim, match[5] or "", scaling))

@@ -161,6 +161,8 @@ class HDUWriter:
             if _OWN.fullmatch(key):
                 raise FormatError(f"HDU {name}: card {key} is made by the writer; leave it out of the cards")
         body = "".join(_format_card(name, key, value) for key, value in [*head.items(), *cards.items()])
+        if "CONTINUE  '" in body and "LONGSTRN" not in cards:  # the convention that other software looks for
+            body += _format_card(name, "LONGSTRN", "OGIP 1.0")
         start = self._file.tell()
         self._file.write(_header(body, "0" * 16, 0))
         total, count = 0, 0
