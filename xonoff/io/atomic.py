@@ -17,6 +17,7 @@ import re
 import secrets
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from pathlib import Path
 __all__ = ["replacing", "replacing_store"]
 
 _AT_FDCWD = -100
+STRAGGLERS = 4  # rounds of cleaning up after a failure
 _NOREPLACE = 1
 _EXCHANGE = 2
 
@@ -155,6 +157,11 @@ def _beside(target: Path) -> Iterator[Path]:
         yield part
         _sync(target.parent)
         _sweep(target)
+    except BaseException:
+        for _ in range(STRAGGLERS):  # threads of a failed dask write may be at it still, and open the file anew
+            _remove(part)
+            time.sleep(0.05)
+        raise
     finally:
         _remove(part)
 
