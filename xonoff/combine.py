@@ -278,6 +278,8 @@ def _in_turn(datasets: Iterable[xr.Dataset], layout: _Layout) -> tuple[dict[str,
         frames.append(_Frame.of(ds))
         for rule, arrays, where in layout.parts(_loaded(ds), number):
             rule.add(_views(rule, sums[rule.name], where), {name: v.values for name, v in arrays.items()})
+            del arrays
+        del ds  # before the next one is made
     variables: dict[str, xr.Variable] = {}
     for rule in layout.rules:
         finished = rule.finish(sums.pop(rule.name))
