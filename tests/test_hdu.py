@@ -849,3 +849,46 @@ def test_writing_is_in_place_and_appends(tmp_path: Path) -> None:
     assert hdus[-1].name == "MORE"
     assert len(hdus) == 10
     assert re.fullmatch(r"\d+", hdus[-1].header["DATASUM"])
+
+
+# ------------------------------------------------------------------------------------------------ variable length
+
+
+def vectors(code: str, pairs: list[tuple[int, int]], heap: bytes, **cards: object) -> bytes:
+    """A file with one column of descriptors (number of elements, place in the heap)."""
+    rows = np.array(pairs, ">i4" if code[0] == "P" else ">i8").tobytes()
+    width = 8 if code[0] == "P" else 16
+    head = [("XTENSION", "BINTABLE"), ("BITPIX", 8), ("NAXIS", 2), ("NAXIS1", width), ("NAXIS2", len(pairs))]
+    head += [("PCOUNT", len(heap)), ("GCOUNT", 1), ("TFIELDS", 1), ("TTYPE1", "V"), ("TFORM1", f"1{code}(9)")]
+    return header(*PRIMARY) + header(*head, ("EXTNAME", "VECTORS"), *cards.items()) + pad(rows + heap)
+
+
+@pytest.mark.parametrize("kind", "PQ")
+@pytest.mark.parametrize(("form", "dtype"), [("B", "u1"), ("I", "i2"), ("J", "i4"), ("E", "f4"), ("D", "f8")])
+def test_vectors_of_variable_length(tmp_path: Path, kind: str, form: str, dtype: str) -> None:
+    heap = np.array([1, 2, 3], np.dtype(dtype).newbyteorder(">")).tobytes()
+    size = np.dtype(dtype).itemsize
+    pairs = [(2, 0), (0, 99), (3, 0), (1, 2 * size)]  # those of no element may point anywhere
+    values = scan(put(tmp_path / "a.fits", vectors(kind + form, pairs, heap)))[1].table()["V"]
+    assert [v.tolist() for v in values] == [[1, 2], [], [1, 2, 3], [3]]
+    assert {v.dtype for v in values} == {np.dtype(dtype)}
+
+
+def test_vectors_of_unsigned_numbers_after_a_gap(tmp_path: Path) -> None:
+    heap = bytes(6) + np.array([-32768, 32767], ">i2").tobytes()
+    data = vectors("PI", [(2, 0)], heap, TZERO1=32768, THEAP=14)
+    values = scan(put(tmp_path / "a.fits", data))[1].table()["V"]
+    assert values[0].tolist() == [0, 65535]
+
+
+@pytest.mark.parametrize("pair", [(2, 2), (1, 4), (-1, 0), (1, -2), (2**31 - 1, 0)])
+def test_vectors_outside_of_the_heap(tmp_path: Path, pair: tuple[int, int]) -> None:
+    with pytest.raises(FormatError, match=r"VECTORS.*column V points outside of the 4 bytes of its heap"):
+        scan(put(tmp_path / "a.fits", vectors("PI", [pair], bytes(4))))[1].table()
+
+
+def test_vectors_that_share_the_heap_too_often(tmp_path: Path) -> None:
+    """A file of 3 MiB that stands for 100 GiB."""
+    data = vectors("PB", [(2**20, 0)] * 100_000, bytes(2**20))
+    with pytest.raises(FormatError, match="column V makes 104857600000 bytes of the 1048576 of its heap"):
+        scan(put(tmp_path / "a.fits", data))[1].table()

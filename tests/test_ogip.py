@@ -1,5 +1,6 @@
 """OGIP spectra: round trips, other programs' files, Sherpa's statistic, fitsverify, and files that are at fault."""
 
+import contextlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -49,6 +50,8 @@ def test_there_and_back(spectrum, tmp_path, variant):
         spectrum = spectrum.drop_vars(["exposure", "edisp", "energy_true", "energy_true_bounds"])
     elif variant == "halves":
         spectrum["counts"] = spectrum.counts / 2
+    elif variant == "two runs of one livetime":
+        spectrum = spectrum.assign_coords(livetime=((), 3600.0, {"units": "s"}))
     path = tmp_path / "pha_crab.fits"
     to_ogip(spectrum.chunk() if variant == "dask" else spectrum, path)
     back = xonoff.open_dataset(path)
@@ -58,15 +61,27 @@ def test_there_and_back(spectrum, tmp_path, variant):
     assert is_ogip(path)
 
 
-def test_masked_bins_without_acceptance(spectrum, tmp_path):
+@pytest.fixture
+def unscaled(spectrum: xr.Dataset) -> xr.Dataset:
+    """Bins without acceptance, on or off, of which one is in mask_safe; one without off counts, one without counts."""
     spectrum["acceptance"][0] = 0
-    spectrum["acceptance_off"][0] = np.nan
+    spectrum["acceptance_off"][:2] = [np.nan, 0]
     spectrum["mask_safe"][0] = False
-    to_ogip(spectrum, tmp_path / "a.fits")
+    spectrum["counts_off"][3] = 0
+    spectrum["counts"][4] = 0
+    return spectrum
+
+
+def test_bins_without_acceptance_are_of_bad_quality(unscaled, tmp_path):
+    to_ogip(unscaled, tmp_path / "a.fits")
+    for name in ("a", "a_bkg"):
+        table = fits.getdata(tmp_path / f"{name}.fits", "SPECTRUM")
+        assert table["QUALITY"].tolist() == [5, 1, 0, 0, 0, 0, 0, 0]
+        assert np.isfinite(table["BACKSCAL"]).all()
     back = open_ogip(tmp_path / "a.fits")
-    assert float(back.acceptance_off[0]) == 0
-    assert not back.mask_safe[0]
-    np.testing.assert_allclose(back.onoff.stat_sum(), spectrum.onoff.stat_sum())
+    assert back.acceptance_off.values[:2].tolist() == [0, 0]
+    assert back.mask_safe.values.tolist() == [False] * 2 + [True] * 6
+    np.testing.assert_allclose(back.onoff.stat_sum(), unscaled.onoff.stat_sum())
 
 
 def test_gzip_and_lists_of_observations(spectrum, tmp_path):
@@ -122,6 +137,14 @@ def test_sherpa_has_the_same_wstat_for_the_crab(data_dir, amplitude, sherpa):
     np.testing.assert_allclose(our_wstat(ds, power_law(ds, amplitude)), sherpa, rtol=1e-10)
 
 
+# As above: Sherpa takes a BACKSCAL of 0 for 1, but not in channels of bad quality.
+@pytest.mark.parametrize(("amplitude", "sherpa"), [(0.0, 1200.75704292), (1e-11, 208.445409227)])
+def test_sherpa_has_the_same_wstat_without_some_acceptances(unscaled, tmp_path, amplitude, sherpa):
+    to_ogip(unscaled, tmp_path / "pha.fits")
+    back = open_ogip(tmp_path / "pha.fits")
+    np.testing.assert_allclose(our_wstat(back, power_law(back, amplitude)), sherpa, rtol=1e-10)
+
+
 # -- gammapy ----------------------------------------------------------------------------------------------------------
 
 
@@ -141,6 +164,19 @@ def test_files_of_gammapy(spectrum, tmp_path):
         np.testing.assert_allclose(back[name], spectrum[name], rtol=1e-5, atol=1e-9, err_msg=name)
     np.testing.assert_allclose(back.onoff.stat_sum(), spectrum.onoff.stat_sum(), rtol=1e-6)
     np.testing.assert_allclose(back.onoff.gti.duration, spectrum.onoff.gti.duration, atol=1e-6)
+
+
+def test_other_units(spectrum, tmp_path):
+    to_ogip(spectrum, tmp_path / "pha.fits")
+    for name, columns in (
+        ("arf", {"ENERG_LO": "TeV", "ENERG_HI": "TeV", "SPECRESP": "m2"}),
+        ("rmf", {"ENERG_LO": "MeV", "ENERG_HI": "MeV"}),
+    ):
+        with fits.open(tmp_path / f"pha_{name}.fits", mode="update") as file:
+            for column, unit in columns.items():
+                file[1].data[column] *= u.Unit(file[1].columns[column].unit).to(unit)
+                file[1].columns.change_unit(column, unit)
+    assert_equal(open_ogip(tmp_path / "pha.fits"), spectrum)
 
 
 # -- other programs' files --------------------------------------------------------------------------------------------
@@ -233,6 +269,74 @@ def test_matrices_at_fault(tmp_path, arguments, message):
         open_ogip(pha(tmp_path))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (b"'REDIST  '", b"'FULL    '", "card HDUCLAS3 = 'FULL', a matrix times the area, found: divide the area out"),
+        (b"'N_GRP   '", b"'GROUPS  '", "column N_GRP is missing"),
+        (b"'keV     '", b"'m       '", "column ENERG_LO: numbers in a unit that converts to TeV are wanted"),
+        (b"'keV     '", b"'        '", "column ENERG_LO has no unit"),
+    ],
+)
+def test_matrices_of_another_kind(tmp_path, old, new, message):
+    hdus = rmf([1], [[1]], [[1]], [[1]])
+    hdus[1].header["HDUCLAS3"] = "REDIST"
+    hdus.writeto(tmp_path / "x.rmf")
+    data = (tmp_path / "x.rmf").read_bytes()
+    (tmp_path / "x.rmf").write_bytes(data.replace(old, new, 1))
+    with pytest.raises(xonoff.FormatError, match=message):
+        open_ogip(pha(tmp_path))
+
+
+def test_a_matrix_without_end(tmp_path, monkeypatch):
+    monkeypatch.setattr("xonoff.io.ogip_response.MAX_ELEMENTS", 7)
+    rmf([0, 0], [[1], [1]], [[0], [0]], [[], []]).writeto(tmp_path / "x.rmf")
+    with pytest.raises(xonoff.FormatError, match="a matrix of 2 energies and 4 channels found, up to 7 elements"):
+        open_ogip(pha(tmp_path))
+
+
+def test_a_link_out_of_the_folder(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rmf([0], [[1]], [[0]], [[]]).writeto(tmp_path / "x.rmf")
+    (folder / "x.rmf").symlink_to(tmp_path / "x.rmf")
+    with pytest.raises(xonoff.FormatError, match=r"card RESPFILE = 'x\.rmf' is a link out of the folder"):
+        open_ogip(pha(folder))
+
+
+def test_what_is_a_spectrum(ds, spectrum, tmp_path):
+    import gzip
+
+    ds.onoff.to_fits(tmp_path / "map.fits")
+    to_ogip(spectrum, tmp_path / "pha.fits")
+    packed = gzip.compress((tmp_path / "pha.fits").read_bytes(), mtime=0)
+    (tmp_path / "pha.fits.gz").write_bytes(packed)
+    (tmp_path / "cut.fits.gz").write_bytes(packed[:200])
+    (tmp_path / "damaged.fits.gz").write_bytes(packed[:10] + b"\xff" * 90)
+    (tmp_path / "text").write_bytes(b"EXTNAME = 'SPECTRUM'")
+    found = {path.name for path in tmp_path.iterdir() if is_ogip(path)}
+    assert found == {"pha.fits", "pha_bkg.fits", "pha.fits.gz"}
+
+
+def test_damaged_files_are_refused(spectrum, tmp_path):
+    """Bytes changed at random: the right kind of dataset, or a FormatError; with checksums only the latter."""
+    to_ogip(spectrum, tmp_path / "pha.fits")
+    open_ogip(tmp_path / "pha.fits", checksum=True)
+    rng = np.random.default_rng(5)
+    for path in sorted(tmp_path.iterdir()):
+        whole = path.read_bytes()
+        for _ in range(40):
+            data = bytearray(whole)
+            for place in rng.integers(0, len(data), rng.choice([1, 20])):
+                data[place] ^= 1 << rng.integers(8)
+            path.write_bytes(data)
+            with pytest.raises(xonoff.FormatError):
+                open_ogip(tmp_path / "pha.fits", checksum=True)
+            with contextlib.suppress(xonoff.FormatError):
+                open_ogip(tmp_path / "pha.fits")
+        path.write_bytes(whole)
+
+
 def test_a_heap_that_is_too_short(tmp_path):
     rmf([1], [[1]], [[2]], [[0.5, 0.5]]).writeto(tmp_path / "x.rmf")
     data = bytearray((tmp_path / "x.rmf").read_bytes())
@@ -252,6 +356,12 @@ def test_what_is_not_written(ds, spectrum, tmp_path):
         to_ogip(ds, path)
     with pytest.raises(xonoff.SchemaError, match="no livetime: add the coordinate livetime"):
         to_ogip(spectrum.drop_vars("livetime"), path)
+    with pytest.raises(xonoff.SchemaError, match="off counts without acceptance_off found: add it"):
+        to_ogip(spectrum.drop_vars("acceptance_off"), path)
+    with pytest.raises(xonoff.SchemaError, match=r"exposure with a livetime of 0\.0 s found"):
+        to_ogip(spectrum.assign_coords(livetime=0.0 * spectrum.livetime), path)
+    with pytest.raises(xonoff.FormatError, match="FITS is written uncompressed here"):
+        to_ogip(spectrum, tmp_path / "pha.fits.gz")
     assert not list(tmp_path.iterdir())
     (tmp_path / "pha_arf.fits").write_text("mine")
     with pytest.raises(FileExistsError, match=r"pha_arf\.fits"):
@@ -265,7 +375,19 @@ def test_a_failed_write_leaves_the_old_files(spectrum, tmp_path, monkeypatch):
     path = tmp_path / "pha.fits"
     to_ogip(spectrum, path)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
-    monkeypatch.setattr(xonoff.io.ogip, "_write_rmf", lambda *a: 1 / 0)
+    monkeypatch.setattr(xonoff.io.ogip, "write_rmf", lambda *a: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         to_ogip(spectrum.assign(counts=spectrum.counts + 1), path, overwrite=True)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_files_of_two_writings_are_not_mixed(spectrum, tmp_path):
+    """A kill between the publication of two files: the old spectrum must not be read with the new background."""
+    to_ogip(spectrum, tmp_path / "pha.fits")
+    old = (tmp_path / "pha.fits").read_bytes()
+    to_ogip(spectrum, tmp_path / "pha.fits", overwrite=True)
+    (tmp_path / "pha.fits").write_bytes(old)
+    with pytest.raises(xonoff.FormatError, match=r"pha_bkg.fits: card SETID = '\w+' found, '\w+' in pha.fits: write"):
+        open_ogip(tmp_path / "pha.fits")
+    (tmp_path / "other.fits").write_bytes(old)  # that names another's files on purpose
+    assert_equal(open_ogip(tmp_path / "other.fits"), spectrum)

@@ -82,7 +82,8 @@ class Column:
         pairs = raw.view(">i4" if self.code == "P" else ">i8").astype(np.int64)
         dtype = np.dtype(HEAP_DTYPES[self.form])
         counts, starts = pairs.T
-        if (pairs < 0).any() or (counts > (len(heap) - starts) // dtype.itemsize).any():
+        outside = (counts < 0) | (starts < 0) | (counts > (len(heap) - starts) // dtype.itemsize)
+        if (outside & (counts != 0)).any():  # an empty vector is nowhere
             where.fail(f"column {self.name} points outside of the {len(heap)} bytes of its heap; fetch the file again")
         total = sum(counts.tolist()) * dtype.itemsize
         if total > max(len(heap), SHARED_BYTES):

@@ -5,13 +5,18 @@ header. Acceptances are ``BACKSCAL``, the exposure is effective area times ``EXP
 ``QUALITY`` 5. Files are written in keV, cm2 and s, and read in any unit. What the standard has no place for (the name,
 ``mask_fit``, position and region, the table of observations) is kept in columns, cards and tables of its own.
 
+The response is in `xonoff.io.ogip_response`.
+
 References
 ----------
-OGIP/92-007 (PHA), OGIP/CAL/92-002 (ARF, RMF).
+OGIP/92-007 (PHA).
 """
 
 import gzip
 import os
+import re
+import secrets
+import zlib
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,26 +26,42 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xonoff.axes import axis_coords, axis_edges
+from xonoff.axes import axis_coords
 from xonoff.duck import small_values
 from xonoff.errors import FormatError, SchemaError
 from xonoff.io.atomic import replacing
 from xonoff.io.bands import fault
-from xonoff.io.hdu import HDU, scan
+from xonoff.io.hdu import HDU
 from xonoff.io.hdu_writer import HDUWriter
 from xonoff.io.observations import gti_table, meta_table, read_gti, read_meta
+from xonoff.io.ogip_response import (
+    COMMON,
+    find_hdus,
+    find_table,
+    read_arf,
+    read_ebounds,
+    read_number,
+    read_rmf,
+    write_arf,
+    write_ebounds,
+    write_rmf,
+)
 from xonoff.quantities import livetime
 from xonoff.schema import CONVENTIONS, VARIABLES, faults
-from xonoff.units import unit_factor
 
 __all__ = ["is_ogip", "open_ogip", "to_ogip"]
 
 Floats = npt.NDArray[np.float64]
-KEV = 1e9  # in a TeV
-CM2 = 1e4  # in a m2
-BAD = 5
 TEXT = np.dtypes.StringDType()
-COMMON = {"TELESCOP": "unknown", "INSTRUME": "unknown", "FILTER": "none", "HDUCLASS": "OGIP"}
+HEAD_BYTES = 40 * 2880
+#: QUALITY of a channel: good, without a valid acceptance ("bad by software"), outside mask_safe ("bad by the user").
+GOOD, UNSCALED, UNSAFE = 0, 1, 5
+#: Cards of a PHA file that name its companions.
+LINKS = {"BACKFILE": "bkg", "ANCRFILE": "arf", "RESPFILE": "rmf"}
+#: Card that the files of one writing share, so that those of two are told apart after an interruption.
+SET = "SETID"
+
+_SPECTRUM = re.compile(rb"(?:EXTNAME |HDUCLAS1)= +'SPECTRUM *'.*")
 
 
 # -- writing ----------------------------------------------------------------------------------------------------------
@@ -81,62 +102,85 @@ def to_ogip(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = F
     True
     """
     path = Path(path)
+    if path.suffix == ".gz":
+        raise FormatError(f"{path}: not written: FITS is written uncompressed here, name it .fits and gzip it after")
     found = faults(ds)
     if found:
         raise SchemaError(f"{path}: not written, the dataset has {len(found)} faults:\n- " + "\n- ".join(found))
     if "counts" not in ds or ds["counts"].dims != ("energy",):
         dims = ds["counts"].dims if "counts" in ds else "no counts"
         raise SchemaError(f"{path}: not written: counts on ('energy',) are wanted, {dims} found: use to_spectrum first")
+    missing = [name for name in ("acceptance", "acceptance_off") if name not in ds]
+    if "counts_off" in ds and missing:
+        raise SchemaError(f"{path}: not written: off counts without {missing[0]} found: add it with ds.assign")
     seconds = float(livetime(ds))
     parts = {"bkg": "counts_off" in ds, "arf": "exposure" in ds, "rmf": "edisp" in ds}
-    names = {key: path.with_name(f"{path.stem}_{key}{path.suffix}") for key, there in parts.items() if there}
+    names = {part: _companion_name(path.name, part) for part, there in parts.items() if there}
     ds = ds.compute()
+    primary = {SET: secrets.token_hex(8)}
     with ExitStack() as stack:  # left in reverse: the file that names the others is published last
         files = {"pha": stack.enter_context(replacing(path, overwrite))}
-        files |= {key: stack.enter_context(replacing(name, overwrite)) for key, name in names.items()}
-        links = {key: names[part].name if part in names else "none" for key, part in LINKS.items()}
-        _write_spectrum(ds, files["pha"], seconds, links)
+        files |= {part: stack.enter_context(replacing(path.with_name(n), overwrite)) for part, n in names.items()}
+        links = {card: names.get(part, "none") for card, part in LINKS.items()}
+        _write_spectrum(ds, files["pha"], seconds, primary, links)
         if "bkg" in files:
-            _write_spectrum(ds, files["bkg"], seconds, {})
+            _write_spectrum(ds, files["bkg"], seconds, primary, {})
         if "arf" in files:
-            _write_arf(ds, files["arf"], seconds)
+            write_arf(ds, files["arf"], seconds, primary)
         if "rmf" in files:
-            _write_rmf(ds, files["rmf"])
+            write_rmf(ds, files["rmf"], primary)
 
 
-#: Cards of a PHA file that name its companions.
-LINKS = {"BACKFILE": "bkg", "ANCRFILE": "arf", "RESPFILE": "rmf"}
+def _companion_name(name: str, part: str) -> str:
+    path = Path(name)
+    return f"{path.stem}_{part}{path.suffix}"
 
 
-def _write_spectrum(ds: xr.Dataset, path: Path, seconds: float, links: Mapping[str, str]) -> None:
+def _write_spectrum(
+    ds: xr.Dataset, path: Path, seconds: float, primary: Mapping[str, Any], links: Mapping[str, str]
+) -> None:
     """Write a PHA file, or without links that of the background."""
     names = ("counts", "acceptance", "TOTAL") if links else ("counts_off", "acceptance_off", "BKG")
     counts = ds[names[0]].values
-    whole = counts.dtype.kind in "iu" or (np.mod(counts, 1) == 0).all()
-    scale = ds[names[1]].values.astype(float) if names[1] in ds else np.ones(counts.size)
-    good = ds["mask_safe"].values if "mask_safe" in ds else np.ones(counts.size, bool)
+    whole = bool((np.rint(counts) == counts).all()) and np.abs(counts).max(initial=0) < 2**31
     columns = {
         "CHANNEL": np.arange(counts.size, dtype=np.int32),
-        "COUNTS": counts.astype(np.int32 if whole and counts.max(initial=0) < 2**31 else np.float64),
-        "QUALITY": np.where(good, 0, BAD).astype(np.int16),
-        "BACKSCAL": np.where(np.isfinite(scale), scale, 0.0),
+        "COUNTS": counts.astype(np.int32 if whole else np.float64),
+        "QUALITY": _quality(ds),
+        "BACKSCAL": _scale(ds, names[1]),
     }
     if "mask_fit" in ds and links:
         columns["MASK_FIT"] = ds["mask_fit"].values
+    name = str(ds.attrs.get("name") or "")
     cards: dict[str, Any] = {**COMMON, "HDUCLAS1": "SPECTRUM", "HDUCLAS2": names[2], "HDUCLAS3": "COUNT"}
     cards |= {"HDUVERS": "1.2.1", "EXPOSURE": seconds, "AREASCAL": 1.0, "CORRSCAL": 1.0, "CORRFILE": "none"}
     cards |= {"BACKFILE": "none", "RESPFILE": "none", "ANCRFILE": "none", **links}
     cards |= {"POISSERR": True, "CHANTYPE": "PI", "DETCHANS": int(counts.size), "SYS_ERR": 0.0, "GROUPING": 0}
-    cards |= {"TLMIN1": 0, "TLMAX1": int(counts.size) - 1, "OBS_ID": str(ds.attrs.get("name") or "")}
+    cards |= {"TLMIN1": 0, "TLMAX1": int(counts.size) - 1, "OBS_ID": name}
     with open(path, "w+b") as file:
         writer = HDUWriter(file)
-        writer.primary({"LONGSTRN": "OGIP 1.0", "NAME": str(ds.attrs.get("name") or ""), **_position_cards(ds)})
+        writer.primary({**primary, "NAME": name, **_position_cards(ds)})
         writer.table("SPECTRUM", columns, {"COUNTS": "count"}, cards)
-        _write_ebounds(writer, ds)
+        write_ebounds(writer, ds)
         for table in (gti_table(ds), meta_table(ds) if links else None):
             if table is not None:
-                name, values, column_units, table_cards = table
-                writer.table(name, values, column_units, table_cards)
+                title, values, column_units, table_cards = table
+                writer.table(title, values, column_units, table_cards)
+
+
+def _scale(ds: xr.Dataset, name: str) -> Floats:
+    """BACKSCAL: the acceptance, 0 where it is not finite, 1 if there is none."""
+    if name not in ds:
+        return np.ones(ds.sizes["energy"])
+    scale = ds[name].values.astype(np.float64)
+    return np.where(np.isfinite(scale), scale, 0.0)
+
+
+def _quality(ds: xr.Dataset) -> npt.NDArray[np.int16]:
+    """QUALITY; Sherpa takes a BACKSCAL of 0 for 1, so a channel that has it must not be good."""
+    valid = (_scale(ds, "acceptance") > 0) & (_scale(ds, "acceptance_off") > 0)
+    safe = ds["mask_safe"].values if "mask_safe" in ds else True
+    return np.where(safe, np.where(valid, GOOD, UNSCALED), UNSAFE).astype(np.int16)
 
 
 def _position_cards(ds: xr.Dataset) -> dict[str, Any]:
@@ -150,73 +194,39 @@ def _position_cards(ds: xr.Dataset) -> dict[str, Any]:
     return cards
 
 
-def _write_ebounds(writer: HDUWriter, ds: xr.Dataset) -> None:
-    edges = axis_edges(ds, "energy") * KEV
-    n = len(edges) - 1
-    columns = {"CHANNEL": np.arange(n, dtype=np.int32), "E_MIN": edges[:-1], "E_MAX": edges[1:]}
-    cards = {**COMMON, "HDUCLAS1": "RESPONSE", "HDUCLAS2": "EBOUNDS", "HDUVERS": "1.2.0", "CHANTYPE": "PI"}
-    writer.table(
-        "EBOUNDS", columns, {"E_MIN": "keV", "E_MAX": "keV"}, {**cards, "DETCHANS": n, "TLMIN1": 0, "TLMAX1": n - 1}
-    )
-
-
-def _true_columns(ds: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
-    edges = axis_edges(ds, "energy_true") * KEV
-    return {"ENERG_LO": edges[:-1], "ENERG_HI": edges[1:]}
-
-
-def _write_arf(ds: xr.Dataset, path: Path, seconds: float) -> None:
-    area = ds["exposure"].values.astype(float) / seconds * CM2 if seconds > 0 else np.zeros(ds["exposure"].shape)
-    units = {"ENERG_LO": "keV", "ENERG_HI": "keV", "SPECRESP": "cm**2"}
-    cards = {**COMMON, "HDUCLAS1": "RESPONSE", "HDUCLAS2": "SPECRESP", "HDUVERS": "1.1.0"}
-    with open(path, "w+b") as file:
-        writer = HDUWriter(file)
-        writer.primary({})
-        writer.table("SPECRESP", {**_true_columns(ds), "SPECRESP": area}, units, cards)
-
-
-def _write_rmf(ds: xr.Dataset, path: Path) -> None:
-    matrix = ds["edisp"].transpose("energy_true", "energy").values.astype(float)
-    rows, n = matrix.shape
-    columns = {
-        **_true_columns(ds),
-        "N_GRP": np.ones(rows, np.int16),
-        "F_CHAN": np.zeros((rows, 2), np.int32),  # room for two groups: gammapy wants vectors here, and channels from 0
-        "N_CHAN": np.tile(np.array([n, 0], np.int32), (rows, 1)),
-        "MATRIX": matrix,
-    }
-    cards: dict[str, Any] = {**COMMON, "HDUCLAS1": "RESPONSE", "HDUCLAS2": "RSP_MATRIX", "HDUVERS": "1.3.0"}
-    cards |= {"HDUCLAS3": "REDIST", "CHANTYPE": "PI", "DETCHANS": n, "TLMIN4": 0, "TLMAX4": n - 1, "LO_THRES": 0.0}
-    cards |= {"NUMGRP": rows, "NUMELT": rows * n}
-    with open(path, "w+b") as file:
-        writer = HDUWriter(file)
-        writer.primary({})
-        writer.table("MATRIX", columns, {"ENERG_LO": "keV", "ENERG_HI": "keV"}, cards)
-        _write_ebounds(writer, ds)
-
-
 # -- reading ----------------------------------------------------------------------------------------------------------
 
 
 def is_ogip(path: str | os.PathLike[str]) -> bool:
-    """Return True for a FITS file, plain or gzip, that begins with a spectrum."""
+    """Return True for a FITS file, plain or gzip, with a spectrum among its first HDUs.
+
+    Examples
+    --------
+    >>> import tempfile, xonoff
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     xonoff.tutorial.dataset().onoff.to_fits(f"{folder}/map.fits")
+    ...     is_ogip(f"{folder}/map.fits")
+    False
+    """
     with open(path, "rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     try:
         with gzip.open(path) if zipped else open(path, "rb") as file:
-            head = file.read(8 * 2880)
-    except (OSError, EOFError):
+            head = file.read(HEAD_BYTES)
+    except (OSError, EOFError, zlib.error):
         return False
-    return any(text in head for text in (b"EXTNAME = 'SPECTRUM'", b"HDUCLAS1= 'SPECTRUM'"))
+    return head.startswith(b"SIMPLE") and any(_SPECTRUM.match(head, i) for i in range(0, len(head), 80))
 
 
-def open_ogip(path: str | os.PathLike[str]) -> xr.Dataset:
+def open_ogip(path: str | os.PathLike[str], *, checksum: bool = False) -> xr.Dataset:
     """Read a PHA file and what it names in its own folder: background, ARF and RMF.
 
     Parameters
     ----------
     path : path
         PHA file of xonoff, gammapy or another program.
+    checksum : bool
+        Check the CHECKSUM and DATASUM of every HDU of every file, which then has to have them.
 
     Returns
     -------
@@ -227,47 +237,48 @@ def open_ogip(path: str | os.PathLike[str]) -> xr.Dataset:
     Raises
     ------
     FormatError
-        If a file is damaged, has no such table or column, or is outside of the folder.
+        If a file is damaged, has no such table or column, is outside of the folder, or is left of another writing.
     """
     path = Path(path)
-    hdus = _hdus(path)
-    spectrum = _table(hdus, "SPECTRUM", path)
-    seconds = _number(spectrum, "EXPOSURE")
-    values, scale, quality = _counts(spectrum)
-    variables: dict[str, Any] = {"counts": values, "acceptance": scale, "mask_safe": quality == 0}
-    table = spectrum.table()
-    if "MASK_FIT" in table:
-        variables["mask_fit"] = table["MASK_FIT"].astype(bool)
-    back = _companion(spectrum, "BACKFILE")
-    if back is not None:
-        off = _table(_hdus(back), "SPECTRUM", back)
-        variables["counts_off"], scale_off, _ = _counts(off)
-        ratio = _number(off, "EXPOSURE") / seconds if seconds > 0 else 1.0
-        variables["acceptance_off"] = scale_off * ratio
-        if len(variables["counts_off"]) != len(values):
-            raise fault(off, f"{len(variables['counts_off'])} channels found, {len(values)} in {path.name}")
-    matrix, area = _companion(spectrum, "RESPFILE"), _companion(spectrum, "ANCRFILE")
-    energies = _ebounds(hdus if matrix is None else _hdus(matrix), path if matrix is None else matrix, len(values))
+    hdus = find_hdus(path, checksum)
+    spectrum = find_table(hdus, "SPECTRUM", path)
+    linked = {part: file for card, part in LINKS.items() if (file := _companion(spectrum, card)) is not None}
+    others = {part: find_hdus(file, checksum) for part, file in linked.items()}
+    for part in linked:
+        _check_set(hdus, others[part], path, linked[part], part)
+    seconds = read_number(spectrum, "EXPOSURE")
+    variables: dict[str, Any] = _channels(spectrum)
+    n = len(variables["counts"])
+    if "bkg" in linked:
+        off = find_table(others["bkg"], "SPECTRUM", linked["bkg"])
+        channels = _channels(off)
+        if len(channels["counts"]) != n:
+            raise fault(off, f"{len(channels['counts'])} channels found, {n} in {path.name}")
+        ratio = read_number(off, "EXPOSURE") / seconds if seconds > 0 else 1.0
+        variables |= {"counts_off": channels["counts"], "acceptance_off": channels["acceptance"] * ratio}
+    bounds = "rmf" if "EBOUNDS" in others.get("rmf", {}) else "pha"
+    energies = read_ebounds({"pha": hdus, **others}[bounds], {"pha": path, **linked}[bounds], n)
     coords = axis_coords("energy", energies)
     true: Floats | None = None
-    if matrix is not None:
-        true, variables["edisp"] = _read_rmf(matrix, len(values))
-    if area is not None:
-        edges, effective = _read_arf(area)
-        if true is not None and (len(edges) != len(true) or not np.allclose(edges, true, rtol=1e-5)):
-            raise FormatError(f"{area}: HDU SPECRESP: energies {edges} TeV found, {true} in {Path(str(matrix)).name}")
-        true = edges if true is None else true
-        variables["exposure"] = effective * seconds
+    if "rmf" in linked:
+        true, variables["edisp"] = read_rmf(others["rmf"], linked["rmf"], n)
+    if "arf" in linked:
+        edges, area = read_arf(others["arf"], linked["arf"])
+        if true is not None and (len(edges) != len(true) or not np.allclose(edges, true, rtol=1e-5, atol=0)):
+            raise FormatError(f"{linked['arf']}: HDU SPECRESP: energies {edges} TeV found, {true} in the RMF")
+        true, variables["exposure"] = edges, area * seconds
     if true is not None:
         coords |= axis_coords("energy_true", true)
     coords |= _observations(path, hdus, seconds)
-    primary = hdus.get("")
-    cards = primary.cards if primary is not None else {}
+    cards = hdus[""].cards if "" in hdus else {}
     coords |= _position(cards)
     attrs = {"name": str(cards.get("NAME") or path.name.split(".")[0]), "Conventions": CONVENTIONS}
-    return xr.Dataset(
-        {name: _variable(name, variables[name]) for name in VARIABLES if name in variables}, coords, attrs
-    )
+    data = {name: _variable(name, variables[name]) for name in VARIABLES if name in variables}
+    ds = xr.Dataset(data, coords, attrs)
+    found = faults(ds)
+    if found:
+        raise FormatError(f"{path}: {'; '.join(found)}")
+    return ds
 
 
 def _variable(name: str, values: npt.NDArray[Any]) -> xr.Variable:
@@ -275,70 +286,26 @@ def _variable(name: str, values: npt.NDArray[Any]) -> xr.Variable:
     return xr.Variable(VARIABLES[name].axes[0], values, {**attrs, "long_name": VARIABLES[name].description})
 
 
-def _hdus(path: Path) -> dict[str, HDU]:
-    found: dict[str, HDU] = {}
-    for hdu in scan(path):
-        found.setdefault(hdu.name, hdu)
-        kind = str(hdu.cards.get("HDUCLAS1", "")).strip() if hdu.kind == "table" else ""
-        second = str(hdu.cards.get("HDUCLAS2", "")).strip()
-        for name in (kind, second):
-            if name in ("SPECTRUM", "SPECRESP", "EBOUNDS"):
-                found.setdefault(name, hdu)
-        if second == "RSP_MATRIX":
-            found.setdefault("MATRIX", hdu)
-    return found
-
-
-def _table(hdus: Mapping[str, HDU], name: str, path: Path) -> HDU:
-    hdu = hdus.get(name)
-    if hdu is None or hdu.kind != "table":
-        raise FormatError(f"{path}: no table {name} among the HDUs {list(hdus)}: an OGIP file is wanted")
-    return hdu
-
-
-def _column(hdu: HDU, name: str, unit: str = "") -> Floats:
-    table = hdu.table()
-    if name not in table:
-        raise fault(hdu, f"column {name} is missing, {list(table)} found")
-    try:
-        values = np.asarray(table[name], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise fault(hdu, f"column {name}: numbers are wanted: {error}") from error
-    found = hdu.units.get(name, "").strip()
-    if not unit:
-        return values
-    if not found:
-        raise fault(hdu, f"column {name} has no unit (card TUNIT), one that converts to {unit} is accepted")
-    try:
-        return values * unit_factor(found, unit)
-    except ValueError as error:
-        raise fault(hdu, f"column {name}: {error}") from error
-
-
-def _number(hdu: HDU, card: str, default: float | None = None) -> float:
-    value = hdu.cards.get(card, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < np.inf:
-        raise fault(hdu, f"card {card} = {value!r} found, a number not below 0 accepted")
-    return float(value)
-
-
-def _counts(hdu: HDU) -> tuple[npt.NDArray[Any], Floats, npt.NDArray[np.int64]]:
-    """Counts, BACKSCAL and QUALITY of each channel."""
+def _channels(hdu: HDU) -> dict[str, npt.NDArray[Any]]:
+    """Counts, acceptance and masks of the channels."""
     table = hdu.table()
     if "COUNTS" not in table:
         raise fault(hdu, f"column COUNTS is missing, {list(table)} found: spectra in rates are not supported")
     counts = np.asarray(table["COUNTS"])
     if counts.ndim != 1 or counts.dtype.kind not in "fiu":
         raise fault(hdu, f"column COUNTS: one number a channel is wanted, {counts.dtype} of {counts.shape} found")
-    if not np.all(table.get("AREASCAL", hdu.cards.get("AREASCAL", 1)) == 1):
-        raise fault(hdu, "AREASCAL other than 1 is not supported: put it into the ARF")
-    given = {}
-    for name, default in (("BACKSCAL", 1.0), ("QUALITY", 0)):
+
+    def each(name: str, default: float) -> npt.NDArray[Any]:
         value = np.asarray(table[name] if name in table else hdu.cards.get(name, default))
         if value.dtype.kind not in "fiub" or value.shape not in ((), counts.shape):
             raise fault(hdu, f"{name}: a number a channel is wanted, {value.dtype} of shape {value.shape} found")
-        given[name] = np.broadcast_to(value, counts.shape)
-    return counts, given["BACKSCAL"].astype(np.float64), given["QUALITY"].astype(np.int64)
+        return np.broadcast_to(value, counts.shape)
+
+    if not (each("AREASCAL", 1) == 1).all():
+        raise fault(hdu, "AREASCAL other than 1 is not supported: put it into the ARF")
+    found = {"counts": counts, "acceptance": each("BACKSCAL", 1).astype(np.float64)}
+    found["mask_safe"] = each("QUALITY", GOOD) == GOOD
+    return found | ({"mask_fit": each("MASK_FIT", 1) == 1} if "MASK_FIT" in table else {})
 
 
 def _companion(hdu: HDU, card: str) -> Path | None:
@@ -359,52 +326,14 @@ def _companion(hdu: HDU, card: str) -> Path | None:
     )
 
 
-def _edges(hdu: HDU, low: str, high: str) -> Floats:
-    """Edges of adjoining bins, TeV."""
-    lo, hi = _column(hdu, low, "TeV"), _column(hdu, high, "TeV")
-    if lo.ndim != 1 or not lo.size or not np.allclose(lo[1:], hi[:-1], rtol=1e-6, atol=0):
-        raise fault(hdu, f"the bins {low} to {high} do not adjoin")
-    edges = np.append(lo, hi[-1:])
-    if not (np.isfinite(edges).all() and (edges > 0).all() and (np.diff(edges) > 0).all()):
-        raise fault(hdu, f"{low}, {high}: positive, increasing energies are wanted, {edges} TeV found")
-    return edges
-
-
-def _ebounds(hdus: Mapping[str, HDU], path: Path, n: int) -> Floats:
-    hdu = _table(hdus, "EBOUNDS", path)
-    edges = _edges(hdu, "E_MIN", "E_MAX")
-    if len(edges) != n + 1:
-        raise fault(hdu, f"{len(edges) - 1} channels found, {n} in the spectrum")
-    return edges
-
-
-def _read_arf(path: Path) -> tuple[Floats, Floats]:
-    hdu = _table(_hdus(path), "SPECRESP", path)
-    return _edges(hdu, "ENERG_LO", "ENERG_HI"), _column(hdu, "SPECRESP", "m2")
-
-
-def _read_rmf(path: Path, n: int) -> tuple[Floats, Floats]:
-    """Edges of true energy, and the matrix (energy_true, energy), which may be stored in groups of channels."""
-    hdu = _table(_hdus(path), "MATRIX", path)
-    table = hdu.table()
-    missing = [name for name in ("N_GRP", "F_CHAN", "N_CHAN", "MATRIX") if name not in table]
-    if missing:
-        raise fault(hdu, f"column {missing[0]} is missing, {list(table)} found")
-    number = list(table).index("F_CHAN") + 1
-    first = int(_number(hdu, f"TLMIN{number}", 1))
-    matrix = np.zeros((len(table["N_GRP"]), n))
-    for row in range(len(matrix)):
-        groups = int(table["N_GRP"][row])
-        starts, lengths, values = (np.atleast_1d(table[name][row]) for name in ("F_CHAN", "N_CHAN", "MATRIX"))
-        used = 0
-        if min(starts.size, lengths.size) < groups:
-            raise fault(hdu, f"row {row + 1}: N_GRP = {groups}, but {min(starts.size, lengths.size)} groups found")
-        for start, length in zip(starts[:groups].astype(int) - first, lengths[:groups].astype(int), strict=True):
-            if length and not (start >= 0 and length >= 0 and start + length <= n and used + length <= values.size):
-                raise fault(hdu, f"row {row + 1}: channels {start + first} and {length} on found, {n} channels there")
-            matrix[row, start : start + length] = values[used : used + length]
-            used += length
-    return _edges(hdu, "ENERG_LO", "ENERG_HI"), matrix
+def _check_set(hdus: Mapping[str, HDU], others: Mapping[str, HDU], path: Path, other: Path, part: str) -> None:
+    """Refuse a companion of the spectrum's own name that an interrupted writing left; any other file may be named."""
+    mine, theirs = (found[""].cards.get(SET) if "" in found else None for found in (hdus, others))
+    own = _companion_name(path.name.removesuffix(".gz"), part)
+    if mine and theirs and mine != theirs and other.name.removesuffix(".gz") == own:
+        raise FormatError(
+            f"{other}: card {SET} = {theirs!r} found, {mine!r} in {path.name}: write them again, together"
+        )
 
 
 def _observations(path: Path, hdus: Mapping[str, HDU], seconds: float) -> dict[str, xr.Variable]:
