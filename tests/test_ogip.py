@@ -391,3 +391,16 @@ def test_files_of_two_writings_are_not_mixed(spectrum, tmp_path):
         open_ogip(tmp_path / "pha.fits")
     (tmp_path / "other.fits").write_bytes(old)  # that names another's files on purpose
     assert_equal(open_ogip(tmp_path / "other.fits"), spectrum)
+
+
+def test_checksums_are_checked_on_request(spectrum, tmp_path):
+    path = tmp_path / "pha.fits"
+    to_ogip(spectrum, path)
+    assert_equal(xonoff.open_dataset(path, checksum=True), spectrum)
+    with fits.open(path) as file:
+        start = file["SPECTRUM"].fileinfo()["datLoc"]
+    data = bytearray(path.read_bytes())
+    data[start + 7] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(xonoff.FormatError, match="damaged"):
+        xonoff.open_dataset(path, checksum=True)

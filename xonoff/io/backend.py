@@ -65,7 +65,7 @@ def open_dataset(
     if kind == "netcdf":
         return store.open_netcdf(path, chunks=chunks)
     if is_ogip(path):
-        spectrum = open_ogip(path)
+        spectrum = open_ogip(path, checksum=checksum)
         return spectrum if chunks is None else spectrum.chunk(chunks)
     options: dict[str, Any] = {"round_counts_off": round_counts_off, "checksum": checksum}
     if "auto" not in (chunks.values() if isinstance(chunks, Mapping) else [chunks]):
