@@ -22,7 +22,7 @@ from xonoff.geometry import Geom, enclosing, pixel_offset, sky_grid
 from xonoff.observations import join_observations
 from xonoff.schema import VARIABLES
 from xonoff.skygrid import SkyGrid
-from xonoff.stacking import MASK_SUMS, Arrays, Rule, contributions, rules_of
+from xonoff.stacking import MASK_SUMS, Arrays, Placed, Rule, contributions, rules_of
 
 __all__ = ["stack", "to_masked"]
 
@@ -271,20 +271,39 @@ def _common_attrs(frames: Sequence[_Frame]) -> dict[str, Any]:
 
 
 def _in_turn(datasets: Iterable[xr.Dataset], layout: _Layout) -> tuple[dict[str, xr.Variable], list[_Frame]]:
-    """Add datasets one after the other; in memory at a time are the sums and one dataset."""
+    """Add datasets one after the other; in memory at a time are the sums and one dataset, or those that were already."""
     sums = {rule.name: rule.zeros(layout.sizes) for rule in layout.rules}
-    frames = []
-    for number, ds in enumerate(datasets, 1):
-        frames.append(_Frame.of(ds))
-        for rule, arrays, where in layout.parts(_loaded(ds), number):
-            rule.add(_views(rule, sums[rule.name], where), {name: v.values for name, v in arrays.items()})
-            del arrays
-        del ds  # before the next one is made
+    frames: list[_Frame] = []
+    together = BATCH if isinstance(datasets, Sequence) and all(map(_in_memory, datasets)) else 1
+    rest = iter(datasets)
+    while added := _add(rest, together, sums, layout, len(frames) + 1):
+        frames += added
     variables: dict[str, xr.Variable] = {}
     for rule in layout.rules:
         finished = rule.finish(sums.pop(rule.name))
         variables |= {name: xr.Variable(dims, finished[name]) for name, dims in rule.variables.items()}
     return variables, frames
+
+
+def _add(
+    rest: Iterator[xr.Dataset], count: int, sums: Mapping[str, Arrays], layout: _Layout, number: int
+) -> list[_Frame]:
+    """Add the next datasets; when this returns nothing holds on to them."""
+    placed: dict[str, list[Placed]] = {rule.name: [] for rule in layout.rules}
+    frames = []
+    for ds in islice(rest, count):
+        for rule, arrays, where in layout.parts(_loaded(ds), number + len(frames)):
+            part = {name: v.values for name, v in arrays.items()}
+            placed[rule.name].append((_views(rule, sums[rule.name], where), part))
+        frames.append(_Frame.of(ds))
+    for rule in layout.rules:
+        if placed[rule.name]:
+            rule.add(placed[rule.name])
+    return frames
+
+
+def _in_memory(ds: xr.Dataset) -> bool:
+    return all(ds.variables[name]._in_memory for name in VARIABLES if name in ds)
 
 
 def _loaded(ds: xr.Dataset) -> xr.Dataset:
@@ -368,6 +387,5 @@ def _within(block: Place, arrays: dict[str, xr.Variable], where: Place) -> tuple
 def _added(rule: Rule, sums: Arrays, batch: list[tuple[Arrays, Place]]) -> Arrays:
     """Return sums with more added; a task leaves its input as it is."""
     sums = {name: array.copy() for name, array in sums.items()}
-    for arrays, where in batch:
-        rule.add(_views(rule, sums, where), arrays)
+    rule.add([(_views(rule, sums, where), arrays) for arrays, where in batch])
     return sums

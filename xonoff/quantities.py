@@ -24,6 +24,7 @@ __all__ = [
     "alpha",
     "background",
     "data_shape",
+    "effective_acceptance_off",
     "energy_range",
     "excess",
     "gti",
@@ -195,9 +196,8 @@ def on_off_sums(ds: xr.Dataset, dim: Hashable | Iterable[Hashable]) -> xr.Datase
         return summed
 
     n_on, n_off, a_on, a_off = (total(array.variable) for array in arrays)
-    expected = total(background(ds).variable)
-    effective = a_on * n_off / expected.where(expected > 0, np.nan)
-    sums = dict(zip(ON_OFF, (n_on, n_off, a_on, effective.where(expected > 0, a_off)), strict=True))
+    effective = effective_acceptance_off(n_off, a_on, a_off, total(background(ds).variable))
+    sums = dict(zip(ON_OFF, (n_on, n_off, a_on, effective), strict=True))
     kept = {"bounds", *n_on.dims}
     dropped = [name for name, coord in ds.coords.items() if not set(coord.dims) <= kept]
     dropped += [name for name in ds.coords if str(name).startswith("wcs") and f"y{str(name)[3:]}" in dropped]
@@ -205,6 +205,15 @@ def on_off_sums(ds: xr.Dataset, dim: Hashable | Iterable[Hashable]) -> xr.Datase
     for name in ON_OFF:
         result[name].attrs = {"units": VARIABLES[name].units}
     return result
+
+
+def effective_acceptance_off(
+    n_off: xr.Variable, a_on: xr.Variable, a_off: xr.Variable, expected: xr.Variable
+) -> xr.Variable:
+    """Off acceptance of sums of bins, which conserves their background; see `on_off_sums`."""
+    effective = a_on * n_off / expected.where(expected > 0, np.nan)
+    kept: xr.Variable = effective.where(expected > 0, a_off)
+    return kept
 
 
 def data_shape(ds: xr.Dataset) -> tuple[int, ...]:

@@ -5,8 +5,9 @@ counts and background. The response follows: the energy dispersion is summed ove
 the mask leaves them, and an image has exposure, PSF and dispersion weighted by an assumed spectrum.
 """
 
+import operator
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import partial
+from functools import partial, reduce
 from itertools import pairwise
 from typing import Any
 
@@ -23,7 +24,7 @@ from xonoff.masks import on_grid
 from xonoff.quantities import ON_OFF, usable
 from xonoff.schema import VARIABLES
 from xonoff.skygrid import SkyGrid
-from xonoff.stats.sums import add_on_off, effective_acceptance_off
+from xonoff.stats.sums import add_on_off, add_weighted, finish_on_off, join_on_off
 from xonoff.stats.threads import in_threads
 from xonoff.units import Value, floats_in
 
@@ -82,7 +83,7 @@ def downsample(ds: xr.Dataset, factor: int | tuple[int, int], *, axis: str = "sk
     for f, n, what in zip(factors, sky.shape, ("rows", "columns"), strict=True):
         _divides(f, n, f"{what} of pixels")
     windows = dict(zip(dims, factors, strict=True))
-    variables = _sums(ds, factors=factors)
+    variables = _sums(ds, usable(ds), factors=factors) if _has_bins(ds) else {}
     for name, array in ds.data_vars.items():
         joined = {dim: f for dim, f in windows.items() if dim in array.dims}
         if name in variables or (name in VARIABLES and "energy" in array.dims and name not in ("psf", "edisp")):
@@ -149,7 +150,7 @@ def resample_energy(ds: xr.Dataset, edges: Value) -> xr.Dataset:
     kept = ds.isel(energy=slice(starts[0], starts[-1]))
     groups = [slice(a - starts[0], b - starts[0]) for a, b in pairwise(starts)]
     used = usable(kept) if _has_bins(kept) else None
-    variables = _sums(kept, groups=groups)
+    variables = {} if used is None else _sums(kept, used, groups=groups)
     for name, array in kept.data_vars.items():
         if "energy" not in array.dims and "migra" not in array.dims:
             variables[str(name)] = array.variable
@@ -216,50 +217,55 @@ def _has_bins(ds: xr.Dataset) -> bool:
 
 
 def _sums(
-    ds: xr.Dataset, *, groups: Sequence[slice] | None = None, factors: tuple[int, int] = (1, 1)
+    ds: xr.Dataset,
+    used: xr.Variable,
+    *,
+    groups: Sequence[slice] | None = None,
+    factors: tuple[int, int] = (1, 1),
 ) -> dict[str, xr.Variable]:
     """On/off variables, template and masks of wider bins: groups of energies, or blocks of pixels."""
-    if not _has_bins(ds):
-        return {}
-    used = usable(ds)
     dims = used.dims
     names = [name for name in ON_OFF if name in ds]
-    windows = dict(zip(dims[1:], factors, strict=False)) if max(factors) > 1 else {}
 
-    def join(array: xr.Variable, how: Callable[..., Any]) -> xr.Variable:
+    def join(array: xr.Variable, how: str) -> xr.Variable:
         if groups is not None:
-            parts = [array.isel(energy=group).reduce(how, "energy") for group in groups]
-            return _concat(parts).transpose(*dims)
-        joined: xr.Variable = array.coarsen(windows, how) if windows else array
+            return _concat([getattr(array.isel(energy=group), how)("energy") for group in groups]).transpose(*dims)
+        operate = {"sum": operator.add, "any": operator.or_}[how]
+        steps = [dict(zip(dims[1:], corner, strict=False)) for corner in np.ndindex(factors)]
+        strided = [{dim: slice(i, None, f) for (dim, i), f in zip(s.items(), factors, strict=False)} for s in steps]
+        joined: xr.Variable = reduce(operate, (array.isel(part) for part in strided))
         return joined
 
     variables: dict[str, xr.Variable] = {}
     if names:
         cubes = [ds.variables[name].set_dims(used.sizes).transpose(*dims) for name in names]
         sums = _bin_sums(used, dict(zip(names, cubes, strict=True)), groups, factors)
-        totals = dict(zip((*ON_OFF, "expected"), (xr.Variable(dims, total) for total in sums), strict=True))
+        totals = dict(zip(ON_OFF, (xr.Variable(dims, total) for total in sums), strict=True))
         variables |= {name: totals[name] for name in names}
         if "acceptance_off" in ds:
             variables["acceptance_off"] = xr.apply_ufunc(
-                effective_acceptance_off,
-                *(totals[name] for name in (*ON_OFF[1:], "expected")),
-                dask="parallelized",
-                output_dtypes=[np.float64],
+                _finished, *(totals[name] for name in ON_OFF[1:]), dask="parallelized", output_dtypes=[np.float64]
             )
     if "background" in ds:
-        variables["background"] = join(ds.variables["background"].astype(np.float64).where(used, 0), np.sum)
-    variables["mask_safe"] = join(used, np.any)
+        variables["background"] = join(ds.variables["background"].astype(np.float64).where(used, 0), "sum")
+    variables["mask_safe"] = join(used, "any")
     if "mask_fit" in ds:
-        variables["mask_fit"] = join(used & (ds.variables["mask_fit"] == 1), np.any)
+        variables["mask_fit"] = join(used & (ds.variables["mask_fit"] == 1), "any")
     if "mask_fault" in ds:
-        variables["mask_fault"] = join(ds.variables["mask_fault"], np.any)
+        variables["mask_fault"] = join(ds.variables["mask_fault"], "any")
     return variables
+
+
+def _finished(n_off: Floats, a_on: Floats, off_exposure: Floats) -> Floats:
+    out = off_exposure.copy()
+    finish_on_off(n_off, a_on, out)
+    return out
 
 
 def _bin_sums(
     used: xr.Variable, cubes: Mapping[str, xr.Variable], groups: Sequence[slice] | None, factors: tuple[int, int]
 ) -> Any:
-    """Sums of counts, off counts, acceptances and background, an array (5, energy, sky)."""
+    """Four running sums of `xonoff.stats.sums`, each (energy, sky)."""
     numbers = np.arange(used.sizes["energy"])
     for number, group in enumerate(groups or []):
         numbers[group] = number
@@ -280,8 +286,8 @@ def _bin_sums(
     new = [tuple(n // f for n in lazy.chunksizes[dim]) for dim, f in zip(sky, factors, strict=False)]
     groups_of = energies if size is None else (size,) * len(energies)
     meta = np.empty((0,) * (used.ndim + 1))
-    parts = da.map_blocks(sums, ids, *blocks, new_axis=0, chunks=((5,), groups_of, *new), meta=meta)
-    return parts if size is None else parts.reshape(5, len(energies), size, *parts.shape[2:]).sum(axis=1)
+    parts = da.map_blocks(sums, ids, *blocks, new_axis=0, chunks=((len(ON_OFF),), groups_of, *new), meta=meta)
+    return parts if size is None else join_on_off([parts[:, i : i + size] for i in range(0, parts.shape[1], size)])
 
 
 def _block_sums(
@@ -298,16 +304,17 @@ def _block_sums(
     planes = [given.get(name, np.broadcast_to(NEUTRAL[name], used.shape)) for name in ON_OFF]
     inside, *bins = (array[:, None, None] if flat else array for array in (used, *planes))
     (n, ny, nx), (fy, fx) = inside.shape, factors
-    out = np.zeros((5, n if size is None else size, ny // fy, nx // fx))
+    out = np.zeros((len(ON_OFF), n if size is None else size, ny // fy, nx // fx))
 
     def rows(part: slice) -> None:
         for e, group in enumerate(numbers.ravel()):
             add_on_off(list(out[:, group, part]), [array[e, part] for array in bins], inside[e, part])
 
     def plane(e: int) -> None:
-        fine = np.zeros((5, ny, nx))
-        add_on_off(list(fine), [array[e] for array in bins], inside[e])
-        out[:, e] = fine.reshape(5, ny // fy, fy, nx // fx, fx).sum(axis=(2, 4))
+        tall = np.zeros((len(ON_OFF), ny // fy, nx))
+        for row in range(fy):
+            add_on_off(list(tall), [array[e, row::fy] for array in bins], inside[e, row::fy])
+        out[:, e] = join_on_off([tall[..., column::fx] for column in range(fx)])
 
     if size is None:
         in_threads(plane, range(n))

@@ -8,10 +8,9 @@ import xarray as xr
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import own_grid, sky_dims, sky_grid
 from xonoff.irf import at_position, containment, edisp_kernel
-from xonoff.quantities import ON_OFF, background, livetime, usable
+from xonoff.quantities import ON_OFF, background, effective_acceptance_off, livetime, usable
 from xonoff.region import region_center, region_mask, region_text
 from xonoff.schema import VARIABLES
-from xonoff.stats.sums import effective_acceptance_off
 
 __all__ = ["effective_area", "to_spectrum"]
 
@@ -120,10 +119,7 @@ def _counts(part: xr.Dataset, in_region: xr.Variable, dims: tuple[Any, ...]) -> 
     totals = {name: part.variables[name].where(used, 0).sum(dims, dtype=np.float64) for name in names}
     if all(name in part for name in ON_OFF[1:]):
         expected = background(part.drop_vars("background", errors="ignore")).variable.where(used, 0).sum(dims)
-        arrays = [totals[name] for name in ON_OFF[1:]]
-        totals["acceptance_off"] = xr.apply_ufunc(
-            effective_acceptance_off, *arrays, expected, dask="parallelized", output_dtypes=[np.float64]
-        )
+        totals["acceptance_off"] = effective_acceptance_off(*(totals[name] for name in ON_OFF[1:]), expected)
     pixels = used.sum(dims)
     for name in ("acceptance", "acceptance_off"):
         if name in totals:

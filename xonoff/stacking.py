@@ -6,7 +6,7 @@ What a dataset contributes is made here too (`contributions`): its bins within t
 the exposure that the mask leaves.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,18 +20,19 @@ from xonoff.geometry import own_grid, sky_dims
 from xonoff.irf import edisp_kernel
 from xonoff.masks import on_grid
 from xonoff.quantities import ON_OFF, usable
-from xonoff.stats.sums import add_on_off, add_positive, add_weighted, finish_acceptance_off
+from xonoff.stats.sums import add_on_off, add_positive, add_weighted, finish_on_off
 from xonoff.stats.threads import in_threads
 
-__all__ = ["MASK_SUMS", "Arrays", "Rule", "contributions", "rules_of"]
+__all__ = ["MASK_SUMS", "Arrays", "Placed", "Rule", "contributions", "rules_of"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 Dims = tuple[str, ...]
+#: Views of the sums, and the arrays of a dataset that are added to them.
+Placed = tuple[Arrays, Arrays]
 
 #: What stands in for a variable that the datasets lack.
 NEUTRAL = {"counts": np.float32(0), "counts_off": np.float32(0), "acceptance": np.float32(1)}
 NEUTRAL["acceptance_off"] = np.float32(1)
-TOTALS = (*ON_OFF, "expected")
 MASK_SUMS = ("mask_safe", "mask_fit", "mask_fault")
 
 
@@ -52,7 +53,7 @@ class Rule:
     variables : tuple of str
         What comes of it.
     add : callable
-        Adds arrays of a dataset to the sums, in place.
+        Adds arrays of some datasets to the sums, in place.
     finish : callable
         Variables from sums.
     """
@@ -62,15 +63,18 @@ class Rule:
     sums: dict[str, Dims]
     whole: Dims
     variables: dict[str, Dims]
-    add: Callable[[Arrays, Arrays], None]
+    add: Callable[[Sequence[Placed]], None]
     finish: Callable[[Arrays], Arrays]
 
     def zeros(self, sizes: dict[str, int]) -> Arrays:
         """Sums of nothing."""
-        return {
-            name: np.zeros([sizes[dim] for dim in dims], bool if name in MASK_SUMS else np.float64)
+        sums = {
+            name: np.empty([sizes[dim] for dim in dims], bool if name in MASK_SUMS else np.float64)
             for name, dims in self.sums.items()
         }
+        # Written at once and by threads: a page of np.zeros that is read before it is written to is mapped twice.
+        in_threads(lambda plane: plane.fill(0), [plane for array in sums.values() for plane in array])
+        return sums
 
 
 def rules_of(ds: xr.Dataset) -> list[Rule]:
@@ -79,7 +83,7 @@ def rules_of(ds: xr.Dataset) -> list[Rule]:
     cubes = [name for name in (*ON_OFF, "background") if name in ds]
     if cubes:
         dims = ("energy", *map(str, sky_dims(ds)))
-        sums = dict.fromkeys((*TOTALS, *MASK_SUMS, *(["template"] if "background" in ds else [])), dims)
+        sums = dict.fromkeys((*ON_OFF, *MASK_SUMS, *(["background"] if "background" in ds else [])), dims)
         kept = (*cubes, *MASK_SUMS)
         grid = "" if len(dims) > 1 else None
         finish = partial(_finish_bins, names=kept)
@@ -127,32 +131,32 @@ def contributions(ds: xr.Dataset, rules: list[Rule]) -> Iterator[tuple[Rule, dic
 # -- on/off bins ------------------------------------------------------------------------------------------------------
 
 
-def _add_bins(sums: Arrays, part: Arrays) -> None:
-    used = part["used"]
-    neutral = {name: np.broadcast_to(value, used.shape) for name, value in NEUTRAL.items()}
-    totals = [_cube(sums[name]) for name in TOTALS]
-    arrays = [_cube(part.get(name, neutral[name])) for name in ON_OFF]
-    inside = _cube(used)
+def _add_bins(placed: Sequence[Placed]) -> None:
+    """Add on/off bins, plane by plane: the sums of one stay in the processor's cache while all datasets are added."""
+    cubes = []
+    for sums, part in placed:
+        neutral = {name: np.broadcast_to(value, part["used"].shape) for name, value in NEUTRAL.items()}
+        bins = [_cube(part.get(name, neutral[name])) for name in ON_OFF]
+        cubes.append(([_cube(sums[name]) for name in ON_OFF], bins, _cube(part["used"])))
 
     def plane(i: int) -> None:
-        add_on_off([total[i] for total in totals], [array[i] for array in arrays], inside[i])
-        sums["mask_safe"][i] |= used[i]
-        sums["mask_fit"][i] |= used[i] & (part["mask_fit"][i] == 1) if "mask_fit" in part else used[i]
-        if "mask_fault" in part:
-            sums["mask_fault"][i] |= part["mask_fault"][i]
-        if "background" in part:
-            sums["template"][i] += np.where(used[i], part["background"][i], 0)
+        for (totals, bins, used), (sums, part) in zip(cubes, placed, strict=True):
+            add_on_off([total[i] for total in totals], [array[i] for array in bins], used[i])
+            inside = part["used"][i]
+            sums["mask_safe"][i] |= inside
+            sums["mask_fit"][i] |= inside & (part["mask_fit"][i] == 1) if "mask_fit" in part else inside
+            if "mask_fault" in part:
+                sums["mask_fault"][i] |= part["mask_fault"][i]
+            if "background" in part:
+                sums["background"][i] += np.where(inside, part["background"][i], 0)
 
-    in_threads(plane, range(len(used)))
+    in_threads(plane, range(len(placed[0][1]["used"])))
 
 
 def _finish_bins(sums: Arrays, names: tuple[str, ...]) -> Arrays:
-    finished = {name: sums[name] for name in names if name in sums}
     if "acceptance_off" in names:
-        finish_acceptance_off(*(sums[name] for name in TOTALS[1:]))
-    if "background" in names:
-        finished["background"] = sums["template"]
-    return finished
+        finish_on_off(*(sums[name] for name in ON_OFF[1:]))
+    return {name: sums[name] for name in names if name in sums}
 
 
 def _cube(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -163,26 +167,36 @@ def _cube(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
 # -- response ---------------------------------------------------------------------------------------------------------
 
 
-def _add_exposure(sums: Arrays, part: Arrays) -> None:
-    total, exposure = _cube(sums["exposure"]), _cube(part["exposure"])
-    inside = _cube(np.broadcast_to(part["inside"], part["exposure"].shape))
-    in_threads(lambda i: add_positive(total[i], exposure[i], inside[i]), range(len(total)))
-
-
-def _add_response(sums: Arrays, part: Arrays, name: str) -> None:
-    """Add a response times its weight; a weight that is not positive, or a value that is not finite, adds nothing."""
-    total, values = _four(sums[name]), _four(part[name])
-    weights, weight, inside = (_cube(array) for array in (sums["weight"], part["weight"], part["inside"]))
-    given = part.get("bins", np.array(True))
-    bins = np.broadcast_to(_cube(given) if given.ndim else given, values.shape[1:])
+def _add_exposure(placed: Sequence[Placed]) -> None:
+    cubes = []
+    for sums, part in placed:
+        inside = np.broadcast_to(part["inside"], part["exposure"].shape)
+        cubes.append((_cube(sums["exposure"]), _cube(part["exposure"]), _cube(inside)))
 
     def plane(i: int) -> None:
-        own = np.zeros(weight.shape[1:])
-        add_positive(own, weight[i], inside[i])
-        weights[i] += own
-        add_weighted(total[i], values[i], own, bins)
+        for total, exposure, inside in cubes:
+            add_positive(total[i], exposure[i], inside[i])
 
-    in_threads(plane, range(len(total)))
+    in_threads(plane, range(len(cubes[0][0])))
+
+
+def _add_response(placed: Sequence[Placed], name: str) -> None:
+    """Add a response times its weight; a weight that is not positive, or a value that is not finite, adds nothing."""
+    fours = []
+    for sums, part in placed:
+        weight, inside = _cube(part["weight"]), _cube(part["inside"])
+        given = part.get("bins", np.array(True))
+        bins = np.broadcast_to(_cube(given) if given.ndim else given, _four(part[name]).shape[1:])
+        fours.append((_four(sums[name]), _cube(sums["weight"]), _four(part[name]), weight, inside, bins))
+
+    def plane(i: int) -> None:
+        for total, weights, values, weight, inside, bins in fours:
+            own = np.zeros(weight.shape[1:])
+            add_positive(own, weight[i], inside[i])
+            weights[i] += own
+            add_weighted(total[i], values[i], own, bins)
+
+    in_threads(plane, range(len(fours[0][0])))
 
 
 def _four(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -304,13 +304,12 @@ def _add_used(total: Block, values: Block, used: NDArray[np.bool_]) -> None:
         total[j] += np.float64(values[j]) if used[j] else 0.0
 
 
-@partial(_jit, signatures=[nb.void(*types, nb.types.Array(nb.boolean, 2, "C")) for types in _layouts(5, 4, 1, 2)])
+@partial(_jit, signatures=[nb.void(*types, nb.types.Array(nb.boolean, 2, "C")) for types in _layouts(4, 4, 1, 2)])
 def add_on_off(
     sum_on: Block,
     sum_off: Block,
     sum_a_on: Block,
-    sum_a_off: Block,
-    sum_background: Block,
+    off_exposure: Block,
     n_on: Block,
     n_off: Block,
     a_on: Block,
@@ -318,7 +317,7 @@ def add_on_off(
     mask: NDArray[np.bool_],
     used: NDArray[np.bool_],
 ) -> None:
-    """Add the valid bins of the mask to running sums.
+    """Add the valid bins of the mask to running sums; see `xonoff.stats.sums` for the last of them.
 
     One short loop an array: the compiler makes vector instructions of these, as of one over all arrays it does not
     (5e6 bins into an image: 13 ms against 47).
@@ -326,7 +325,7 @@ def add_on_off(
     expected = np.empty(used.shape[1])
     for i in range(used.shape[0]):
         on, off, inside, row = n_on[i], n_off[i], mask[i], used[i]
-        acc, acc_off = a_on[i], a_off[i]
+        acc, acc_off, total = a_on[i], a_off[i], off_exposure[i]
         for j in range(row.size):
             ratio = _alpha(acc[j], acc_off[j])
             count, count_off = np.float64(on[j]), np.float64(off[j])
@@ -336,8 +335,10 @@ def add_on_off(
         _add_used(sum_on[i], on, row)
         _add_used(sum_off[i], off, row)
         _add_used(sum_a_on[i], acc, row)
-        _add_used(sum_a_off[i], acc_off, row)
-        _add_used(sum_background[i], expected, row)
+        for j in range(row.size):
+            minus_background = min(total[j], 0.0) - (expected[j] if row[j] else 0.0)
+            plain = total[j] + (np.float64(acc_off[j]) if row[j] else 0.0)
+            total[j] = minus_background if minus_background < 0.0 else plain
 
 
 @partial(_jit, signatures=[nb.void(*types) for types in _layouts(1, 1, 1, 2)])
@@ -356,7 +357,7 @@ def add_positive(total: Block, values: Block, mask: NDArray[np.bool_]) -> None:
         nb.void(
             nb.types.Array(nb.float64, 3, "A"),
             nb.types.Array(dtype, 3, "A", readonly=True),
-            nb.types.Array(nb.float64, 2, "C", readonly=True),
+            nb.types.Array(nb.float64, 2, "A", readonly=True),
             nb.types.Array(nb.boolean, 3, "A", readonly=True),
         )
         for dtype in (nb.float32, nb.float64)
@@ -372,10 +373,10 @@ def add_weighted(total: Block, values: Block, weight: Block, mask: NDArray[np.bo
                 to[j] += v * w if inside[j] & (w > 0.0) & (abs(v) < math.inf) else 0.0
 
 
-@partial(_jit, signatures=[nb.void(*[nb.types.Array(nb.float64, 2, "A")] * 4)])
-def effective_acceptance_off(n_off: Block, a_on: Block, background: Block, a_off: Block) -> None:
-    """Turn the plain sum of off acceptances into the one that conserves the background, where there is any."""
+@partial(_jit, signatures=[nb.void(*[nb.types.Array(nb.float64, 2, "A")] * 3)])
+def acceptance_off(n_off: Block, a_on: Block, off_exposure: Block) -> None:
+    """Turn the running off exposure into an acceptance, in place."""
     for i in range(n_off.shape[0]):
-        off, on, expected, out = n_off[i], a_on[i], background[i], a_off[i]
+        off, on, total = n_off[i], a_on[i], off_exposure[i]
         for j in range(off.size):
-            out[j] = on[j] * off[j] / expected[j] if expected[j] > 0.0 else out[j]
+            total[j] = -on[j] * off[j] / total[j] if total[j] < 0.0 else total[j]

@@ -1,7 +1,11 @@
-"""Running sums of on/off bins: what every stack, image, spectrum and rebinning adds up, and the rule that ends it.
+"""Running sums of on/off bins: what every stack, image and rebinning adds up, and the rule that ends it.
 
 A bin counts where the mask is True and all of its values are valid: counts finite and not negative, and an exposure
 ratio (see `xonoff.stats.alpha`). Sums are in float64 whatever the dtype of the bins.
+
+There are four running sums: n_on, n_off, a_on, and the *off exposure*, of which the off acceptance is made in the end.
+It is the plain sum of a_off as long as there is no background ``alpha n_off``; from then on the plain sum is no longer
+needed, and it is minus the sum of the background. So four arrays hold what could be five, exactly, in any order.
 """
 
 from collections.abc import Sequence
@@ -12,22 +16,20 @@ from numpy.typing import NDArray
 
 from xonoff.stats.threads import in_threads
 
-__all__ = ["add_on_off", "add_positive", "add_weighted", "effective_acceptance_off", "finish_acceptance_off"]
+__all__ = ["add_on_off", "add_positive", "add_weighted", "finish_on_off", "join_on_off"]
 
 FloatArray = NDArray[np.float64]
 
 
 def add_on_off(
-    sums: Sequence[FloatArray],
-    bins: Sequence[NDArray[np.generic]],
-    mask: NDArray[np.bool_],
+    sums: Sequence[FloatArray], bins: Sequence[NDArray[np.generic]], mask: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """Add bins to running sums, in place.
 
     Parameters
     ----------
     sums : sequence of ndarray (y, x), float64
-        Sums of n_on, n_off, a_on, a_off and of the background ``alpha n_off``; they may be views.
+        Sums of n_on, n_off, a_on, and the off exposure; they may be views.
     bins : sequence of ndarray (y, x)
         n_on, n_off, a_on, a_off: counts and acceptances.
     mask : ndarray (y, x) of bool
@@ -40,12 +42,12 @@ def add_on_off(
 
     Examples
     --------
-    >>> sums = [np.zeros((1, 2)) for _ in range(5)]
-    >>> bins = [np.array([[5.0, 3.0]]), np.array([[4.0, 4.0]]), np.array([[1.0, 1.0]]), np.array([[8.0, 0.0]])]
-    >>> add_on_off(sums, bins, np.array([[True, True]]))
-    array([[ True, False]])
+    >>> sums = [np.zeros((1, 3)) for _ in range(4)]
+    >>> bins = [np.array(row) for row in ([[5.0, 3.0, 3.0]], [[4.0, 4.0, 0.0]], [[1.0] * 3], [[8.0, 0.0, 8.0]])]
+    >>> add_on_off(sums, bins, np.array([[True, True, True]]))
+    array([[ True, False,  True]])
     >>> [part.tolist() for part in sums]
-    [[[5.0, 0.0]], [[4.0, 0.0]], [[1.0, 0.0]], [[8.0, 0.0]], [[0.5, 0.0]]]
+    [[[5.0, 0.0, 3.0]], [[4.0, 0.0, 0.0]], [[1.0, 0.0, 1.0]], [[-0.5, 0.0, 8.0]]]
     """
     from xonoff.stats import kernels
 
@@ -53,8 +55,47 @@ def add_on_off(
     if any(array.dtype != np.float32 for array in arrays):
         arrays = [np.asarray(array, dtype=np.float64) for array in arrays]
     used = np.empty(mask.shape, dtype=np.bool_)
-    kernels.add_on_off(*sums, *arrays, mask, used)  # type: ignore[call-arg, arg-type]  # five sums, four bins
+    kernels.add_on_off(*sums, *arrays, mask, used)  # type: ignore[call-arg, arg-type]  # four sums, four bins
     return used
+
+
+def join_on_off(parts: Sequence[Sequence[Any]]) -> list[Any]:
+    """Add up running sums, of numpy or of dask arrays.
+
+    Examples
+    --------
+    >>> one, two = ([np.array(total) for total in totals] for totals in ([5.0, 4.0, 1.0, -0.5], [1.0, 0.0, 1.0, 8.0]))
+    >>> [float(total) for total in join_on_off([one, two])]
+    [6.0, 4.0, 2.0, -0.5]
+    """
+    *plain, off_exposures = zip(*parts, strict=True)
+    minus_background = sum(np.minimum(part, 0) for part in off_exposures)
+    off_exposure = np.where(minus_background < 0, minus_background, sum(off_exposures))
+    return [*map(sum, plain), off_exposure]
+
+
+def finish_on_off(n_off: FloatArray, a_on: FloatArray, off_exposure: FloatArray) -> None:
+    """Turn the off exposure into the off acceptance of the sum, in place.
+
+    It is ``a_on n_off / background``, which conserves the background; where that is 0 it is the plain sum, so that alpha
+    keeps its true value without any off count.
+
+    Parameters
+    ----------
+    n_off, a_on, off_exposure : ndarray of float64, up to three axes
+        Sums as made by `add_on_off`.
+
+    Examples
+    --------
+    >>> n_off, a_on, off_exposure = np.array([60.0, 0.0]), np.array([2.0, 2.0]), np.array([-22.0, 12.0])
+    >>> finish_on_off(n_off, a_on, off_exposure)
+    >>> off_exposure.round(4)
+    array([ 5.4545, 12.    ])
+    """
+    from xonoff.stats import kernels
+
+    arrays = [_planes(array) for array in (n_off, a_on, off_exposure)]
+    in_threads(lambda i: kernels.acceptance_off(*(array[i] for array in arrays)), range(len(arrays[0])))
 
 
 def add_positive(total: FloatArray, values: NDArray[np.generic], mask: NDArray[np.bool_]) -> None:
@@ -86,41 +127,7 @@ def add_weighted(total: FloatArray, values: NDArray[np.generic], weight: FloatAr
     """
     from xonoff.stats import kernels
 
-    kernels.add_weighted(total, _real(values), np.ascontiguousarray(weight), mask)
-
-
-def effective_acceptance_off(
-    n_off: FloatArray, a_on: FloatArray, a_off: FloatArray, background: FloatArray
-) -> FloatArray:
-    """Off acceptance of a sum: ``a_on n_off / background``, which conserves the background.
-
-    Where the background is 0 it is the plain sum, so that alpha keeps its true value without any off count.
-
-    Parameters
-    ----------
-    n_off, a_on, a_off, background : ndarray of float64
-        Sums as made by `add_on_off`.
-
-    Examples
-    --------
-    >>> sums = [np.array(values) for values in ([60.0, 0.0], [2.0, 2.0], [12.0, 12.0], [22.0, 0.0])]
-    >>> effective_acceptance_off(*sums).round(4)
-    array([ 5.4545, 12.    ])
-    """
-    out = np.array(a_off)
-    finish_acceptance_off(n_off, a_on, out, background)
-    return out
-
-
-def finish_acceptance_off(n_off: FloatArray, a_on: FloatArray, a_off: FloatArray, background: FloatArray) -> None:
-    """Overwrite ``a_off`` with what `effective_acceptance_off` gives."""
-    from xonoff.stats import kernels
-
-    def plane(i: int) -> None:
-        kernels.effective_acceptance_off(*(array[i] for array in arrays))
-
-    arrays = [_planes(array) for array in (n_off, a_on, background, a_off)]
-    in_threads(plane, range(len(arrays[0])))
+    kernels.add_weighted(total, _real(values), weight, mask)
 
 
 def _planes(array: FloatArray) -> FloatArray:
