@@ -22,14 +22,14 @@ from xonoff.geometry import Geom, enclosing, pixel_offset, sky_grid
 from xonoff.observations import join_observations
 from xonoff.schema import VARIABLES
 from xonoff.skygrid import SkyGrid
-from xonoff.stacking import MASK_SUMS, Arrays, Placed, Rule, contributions, rules_of
+from xonoff.stacking import MASK_SUMS, Arrays, Rule, bins_of, on_off_arrays, response_arrays, rules_of
 
 __all__ = ["stack", "to_masked"]
 
 Floats = npt.NDArray[np.float64]
 Place = dict[str, slice]
 #: What one dataset adds by one rule: its arrays, and where they go in the sums.
-Part = tuple[Rule, dict[str, xr.Variable], Place]
+Part = tuple[dict[str, xr.Variable], Place]
 
 STACK_AXES = ("energy", "energy_true", "rad")
 #: Coordinates of a spectrum.
@@ -149,13 +149,19 @@ class _Layout:
         """Sizes of all dimensions."""
         return {str(dim): n for v in self.coords.values() for dim, n in v.sizes.items() if dim != "bounds"}
 
-    def parts(self, ds: xr.Dataset, number: int) -> Iterator[Part]:
-        """What a dataset adds, cut to the layout; nothing for a grid that does not overlap."""
-        self._check(ds, number)
-        for rule, arrays in contributions(ds, self.rules):
-            where, cut = self._overlap(ds, number, rule.grid)
-            if all(part.start < part.stop for part in where.values()):
-                yield rule, {name: v.isel(cut, missing_dims="ignore") for name, v in arrays.items()}, where
+    def part(self, ds: xr.Dataset, number: int, rule: Rule, used: xr.Variable) -> Part | None:
+        """What a dataset adds by a rule, cut to the layout; None where it does not overlap."""
+        arrays = on_off_arrays(ds, used) if rule.name == "bins" else response_arrays(ds, rule, used)
+        where, cut = self._overlap(ds, number, rule.grid)
+        if any(part.start >= part.stop for part in where.values()):
+            return None
+        return {name: v.isel(cut, missing_dims="ignore") for name, v in arrays.items()}, where
+
+    def covers(self, ds: xr.Dataset, number: int) -> bool:
+        """Tell whether the on/off bins of a dataset are all in the layout."""
+        rule = self.rules[0]
+        _, cut = self._overlap(ds, number, rule.grid)
+        return rule.name == "bins" and all(part == slice(0, ds.sizes[dim]) for dim, part in cut.items())
 
     def _overlap(self, ds: xr.Dataset, number: int, grid: str | None) -> tuple[Place, Place]:
         """Common pixels of a dataset and the layout: in the layout, and in the dataset."""
@@ -169,7 +175,7 @@ class _Layout:
                 where[dim], cut[dim] = slice(low, high), slice(low - start, max(high, low) - start)
         return where, cut
 
-    def _check(self, ds: xr.Dataset, number: int) -> None:
+    def check(self, ds: xr.Dataset, number: int) -> None:
         """Refuse a dataset that has other variables or axes than the first."""
         wanted, found = ({rule.name: rule.variables for rule in rules} for rules in (self.rules, rules_of(ds)))
         for name in dict.fromkeys([*wanted, *found]):
@@ -271,7 +277,7 @@ def _common_attrs(frames: Sequence[_Frame]) -> dict[str, Any]:
 
 
 def _in_turn(datasets: Iterable[xr.Dataset], layout: _Layout) -> tuple[dict[str, xr.Variable], list[_Frame]]:
-    """Add datasets one after the other; in memory at a time are the sums and one dataset, or those that were already."""
+    """Add datasets one after the other; in memory are the sums and one dataset, or those that were there already."""
     sums = {rule.name: rule.zeros(layout.sizes) for rule in layout.rules}
     frames: list[_Frame] = []
     together = BATCH if isinstance(datasets, Sequence) and all(map(_in_memory, datasets)) else 1
@@ -289,17 +295,21 @@ def _add(
     rest: Iterator[xr.Dataset], count: int, sums: Mapping[str, Arrays], layout: _Layout, number: int
 ) -> list[_Frame]:
     """Add the next datasets; when this returns nothing holds on to them."""
-    placed: dict[str, list[Placed]] = {rule.name: [] for rule in layout.rules}
-    frames = []
+    batch = []
     for ds in islice(rest, count):
-        for rule, arrays, where in layout.parts(_loaded(ds), number + len(frames)):
-            part = {name: v.values for name, v in arrays.items()}
-            placed[rule.name].append((_views(rule, sums[rule.name], where), part))
-        frames.append(_Frame.of(ds))
-    for rule in layout.rules:
-        if placed[rule.name]:
-            rule.add(placed[rule.name])
-    return frames
+        layout.check(ds, number)
+        loaded = _loaded(ds)
+        batch.append((loaded, number, bins_of(loaded, check=not layout.covers(ds, number))))
+        number += 1
+    for rule in layout.rules:  # that of the on/off bins first: it narrows the masks
+        parts = [part for ds, n, used in batch if (part := layout.part(ds, n, rule, used))]
+        placed = [
+            (_views(rule, sums[rule.name], where), {name: v.values for name, v in arrays.items()})
+            for arrays, where in parts
+        ]
+        if placed:
+            rule.add(placed)
+    return [_Frame.of(ds) for ds, _, _ in batch]
 
 
 def _in_memory(ds: xr.Dataset) -> bool:
@@ -309,7 +319,8 @@ def _in_memory(ds: xr.Dataset) -> bool:
 def _loaded(ds: xr.Dataset) -> xr.Dataset:
     """Return a dataset with its cubes in memory; the arrays of the input are not cached in it."""
     cubes = {name: ds.variables[name] for name in VARIABLES if name in ds}
-    return ds.assign({name: v[...].load() for name, v in cubes.items() if not v._in_memory})
+    fresh = {name: v[...].load() for name, v in cubes.items() if not v._in_memory}
+    return ds.assign(fresh) if fresh else ds
 
 
 def _views(rule: Rule, sums: Arrays, where: Place) -> Arrays:
@@ -319,21 +330,22 @@ def _views(rule: Rule, sums: Arrays, where: Place) -> Arrays:
 
 def _lazily(inputs: Sequence[xr.Dataset], layout: _Layout) -> dict[str, xr.Variable]:
     """Sums as dask arrays: each block adds up, a few datasets a task, the parts of those that reach into it."""
-    parts: dict[str, list[tuple[dict[str, xr.Variable], Place]]] = {rule.name: [] for rule in layout.rules}
+    parts: dict[str, list[Part]] = {rule.name: [] for rule in layout.rules}
     for number, ds in enumerate(inputs, 1):
+        layout.check(ds, number)
         cubes = {name: ds.variables[name] for name in VARIABLES if name in ds}
         lazy = ds.assign({name: v.chunk() for name, v in cubes.items() if v.chunks is None})
-        for rule, arrays, where in layout.parts(lazy, number):
-            parts[rule.name].append((arrays, where))
+        used = bins_of(lazy, check=True)
+        for rule in layout.rules:
+            if part := layout.part(lazy, number, rule, used):
+                parts[rule.name].append(part)
     variables: dict[str, xr.Variable] = {}
     for rule in layout.rules:
         variables |= _lazy_sums(rule, parts[rule.name], layout.sizes)
     return variables
 
 
-def _lazy_sums(
-    rule: Rule, parts: list[tuple[dict[str, xr.Variable], Place]], sizes: dict[str, int]
-) -> dict[str, xr.Variable]:
+def _lazy_sums(rule: Rule, parts: list[Part], sizes: dict[str, int]) -> dict[str, xr.Variable]:
     import dask.array as da
     from dask.delayed import delayed
 
@@ -359,7 +371,7 @@ def _lazy_sums(
     return variables
 
 
-def _split(dim: str, size: int, parts: list[tuple[dict[str, xr.Variable], Place]], *, whole: bool) -> list[slice]:
+def _split(dim: str, size: int, parts: list[Part], *, whole: bool) -> list[slice]:
     """Blocks along a dimension: the chunks of the first dataset, or as large as its largest."""
     chunks: tuple[int, ...] = (size,)
     found = [v.chunksizes[dim] for arrays, _ in parts[:1] for v in arrays.values() if dim in v.chunksizes]
@@ -385,7 +397,8 @@ def _within(block: Place, arrays: dict[str, xr.Variable], where: Place) -> tuple
 
 
 def _added(rule: Rule, sums: Arrays, batch: list[tuple[Arrays, Place]]) -> Arrays:
-    """Return sums with more added; a task leaves its input as it is."""
+    """Return sums with more added; a task leaves its input as it is, also the masks, which adding narrows."""
     sums = {name: array.copy() for name, array in sums.items()}
-    rule.add([(_views(rule, sums, where), arrays) for arrays, where in batch])
+    owned = [({k: v.copy() if k == "used" else v for k, v in arrays.items()}, where) for arrays, where in batch]
+    rule.add([(_views(rule, sums, where), arrays) for arrays, where in owned])
     return sums

@@ -220,13 +220,14 @@ def pixel_offset(sky: SkyGrid, onto: SkyGrid) -> tuple[int, int]:
     >>> pixel_offset(whole.slice(slice(10, 20), slice(30, None)), whole)
     (10, 30)
     """
-    lon, lat = sky.pixel_to_sky(0, 0)
-    x, y = (float(p) for p in onto.sky_to_pixel(SkyCoord(lon, lat, unit="deg", frame=sky.frame)))
     known = sky.on(onto)
     if known is not None and known.step == onto.step:
         y, x = ((a - b) / step for a, b, step in zip(known.origin, onto.origin, onto.step, strict=True))
         if max(abs(y - round(y)), abs(x - round(x))) < 1e-6:
             return round(y), round(x)
+    else:
+        lon, lat = sky.pixel_to_sky(0, 0)
+        x, y = (float(p) for p in onto.sky_to_pixel(SkyCoord(lon, lat, unit="deg", frame=sky.frame)))
     found = sky.differences(onto) if known is None else []
     if known is not None and known.step != onto.step:
         found = [f"steps of {known.step} against {onto.step} pixels of the parent grid"]

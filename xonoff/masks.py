@@ -17,6 +17,7 @@ from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import grid_of, nearest_pixels, sky_dims, sky_grid
 from xonoff.quantities import energy_range, like_counts, mask, significance
 from xonoff.region import inside
+from xonoff.stats.threads import in_threads
 from xonoff.units import Value, value_in
 
 __all__ = [
@@ -120,24 +121,12 @@ def on_grid(inside: xr.Variable, ds: xr.Dataset, grid: str | None) -> xr.Variabl
 
 def _joined(inside: Bools, pixels: tuple[Any, Any], shape: tuple[int, int]) -> Bools:
     """Join pixels (..., y, x) to those of a coarser grid, given the row and column there of each."""
-    rows, columns = pixels
-    out = np.zeros((*inside.shape[:-2], *shape), dtype=bool)
-    if rows.shape[1] == columns.shape[0] == 1:
-        first, second = (_runs(numbers.ravel()) for numbers in (rows, columns))
-        part = np.logical_or.reduceat(inside, first, axis=-2)
-        part = np.logical_or.reduceat(part, second, axis=-1)
-        out[..., rows[first], columns[:, second]] = part
-        return out
-    place = (rows * shape[1] + columns).ravel()
-    flat = out.reshape(-1, shape[0] * shape[1])
-    for plane, found in zip(inside.reshape(len(flat), -1), flat, strict=True):
-        found[place[plane]] = True
-    return out
+    from xonoff.stats import kernels
 
-
-def _runs(numbers: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Where runs of one number start."""
-    return np.flatnonzero(np.diff(numbers, prepend=-1))
+    planes = np.ascontiguousarray(inside).reshape(-1, *inside.shape[-2:])
+    out = np.zeros((len(planes), *shape), dtype=bool)
+    in_threads(lambda i: kernels.mark(planes[i], *pixels, out[i]), range(len(planes)))
+    return out.reshape(*inside.shape[:-2], *shape)
 
 
 def energy_range_total(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:

@@ -5,9 +5,7 @@ counts and background. The response follows: the energy dispersion is summed ove
 the mask leaves them, and an image has exposure, PSF and dispersion weighted by an assumed spectrum.
 """
 
-import operator
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import partial, reduce
 from itertools import pairwise
 from typing import Any
 
@@ -20,12 +18,11 @@ from xonoff.duck import chunked_like
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import grid_of, nearest_pixels, sky_dims, sky_grid
 from xonoff.irf import edisp_kernel
+from xonoff.joining import coarse_mean, join_bins
 from xonoff.masks import on_grid
 from xonoff.quantities import ON_OFF, usable
 from xonoff.schema import VARIABLES
 from xonoff.skygrid import SkyGrid
-from xonoff.stats.sums import add_on_off, add_weighted, finish_on_off, join_on_off
-from xonoff.stats.threads import in_threads
 from xonoff.units import Value, floats_in
 
 __all__ = ["downsample", "resample_energy", "to_image"]
@@ -33,8 +30,6 @@ __all__ = ["downsample", "resample_energy", "to_image"]
 Floats = npt.NDArray[np.float64]
 #: A spectrum: flux per energy at energies in TeV, in any unit, for it is a weight.
 Spectrum = Callable[[Any], Any]
-NEUTRAL = {"counts": 0.0, "counts_off": 0.0, "acceptance": 1.0, "acceptance_off": 1.0}
-ROWS = 64  # of a map that a thread takes at a time
 
 
 def downsample(ds: xr.Dataset, factor: int | tuple[int, int], *, axis: str = "sky") -> xr.Dataset:
@@ -82,8 +77,8 @@ def downsample(ds: xr.Dataset, factor: int | tuple[int, int], *, axis: str = "sk
     sky = sky_grid(ds)
     for f, n, what in zip(factors, sky.shape, ("rows", "columns"), strict=True):
         _divides(f, n, f"{what} of pixels")
-    windows = dict(zip(dims, factors, strict=True))
-    variables = _sums(ds, usable(ds), factors=factors) if _has_bins(ds) else {}
+    windows: dict[Hashable, int] = dict(zip(dims, factors, strict=True))
+    variables = join_bins(ds, usable(ds), factors=factors) if _has_bins(ds) else {}
     for name, array in ds.data_vars.items():
         joined = {dim: f for dim, f in windows.items() if dim in array.dims}
         if name in variables or (name in VARIABLES and "energy" in array.dims and name not in ("psf", "edisp")):
@@ -96,7 +91,7 @@ def downsample(ds: xr.Dataset, factor: int | tuple[int, int], *, axis: str = "sk
             over = weight.coarsen({dim: f for dim, f in joined.items() if dim in weight.dims}, "mean")
             variables[str(name)] = (total / over.where(over > 0, 1)).transpose(*array.dims)
         elif name in VARIABLES:
-            variables[str(name)] = array.variable.astype(np.float64).coarsen(joined, "mean")
+            variables[str(name)] = coarse_mean(array.variable.astype(np.float64), joined)
     (fy, fx), (y, x), (dy, dx) = factors, sky.origin, sky.step
     shape = (sky.shape[0] // fy, sky.shape[1] // fx)
     wide = SkyGrid(sky.header, shape, (y + dy * (fy - 1) / 2, x + dx * (fx - 1) / 2), (dy * fy, dx * fx))
@@ -150,7 +145,7 @@ def resample_energy(ds: xr.Dataset, edges: Value) -> xr.Dataset:
     kept = ds.isel(energy=slice(starts[0], starts[-1]))
     groups = [slice(a - starts[0], b - starts[0]) for a, b in pairwise(starts)]
     used = usable(kept) if _has_bins(kept) else None
-    variables = {} if used is None else _sums(kept, used, groups=groups)
+    variables = {} if used is None else join_bins(kept, used, groups=groups)
     for name, array in kept.data_vars.items():
         if "energy" not in array.dims and "migra" not in array.dims:
             variables[str(name)] = array.variable
@@ -209,128 +204,8 @@ def to_image(ds: xr.Dataset, spectrum: Spectrum | None = None, *, keep_energy_tr
     return _dataset(variables, coords | axis_coords("energy_true", edges[[0, -1]]), ds)
 
 
-# -- on/off bins ------------------------------------------------------------------------------------------------------
-
-
 def _has_bins(ds: xr.Dataset) -> bool:
     return any(name in ds for name in (*ON_OFF, "background", "mask_safe"))
-
-
-def _sums(
-    ds: xr.Dataset,
-    used: xr.Variable,
-    *,
-    groups: Sequence[slice] | None = None,
-    factors: tuple[int, int] = (1, 1),
-) -> dict[str, xr.Variable]:
-    """On/off variables, template and masks of wider bins: groups of energies, or blocks of pixels."""
-    dims = used.dims
-    names = [name for name in ON_OFF if name in ds]
-
-    def join(array: xr.Variable, how: str) -> xr.Variable:
-        if groups is not None:
-            return _concat([getattr(array.isel(energy=group), how)("energy") for group in groups]).transpose(*dims)
-        operate = {"sum": operator.add, "any": operator.or_}[how]
-        steps = [dict(zip(dims[1:], corner, strict=False)) for corner in np.ndindex(factors)]
-        strided = [{dim: slice(i, None, f) for (dim, i), f in zip(s.items(), factors, strict=False)} for s in steps]
-        joined: xr.Variable = reduce(operate, (array.isel(part) for part in strided))
-        return joined
-
-    variables: dict[str, xr.Variable] = {}
-    if names:
-        cubes = [ds.variables[name].set_dims(used.sizes).transpose(*dims) for name in names]
-        sums = _bin_sums(used, dict(zip(names, cubes, strict=True)), groups, factors)
-        totals = dict(zip(ON_OFF, (xr.Variable(dims, total) for total in sums), strict=True))
-        variables |= {name: totals[name] for name in names}
-        if "acceptance_off" in ds:
-            variables["acceptance_off"] = xr.apply_ufunc(
-                _finished, *(totals[name] for name in ON_OFF[1:]), dask="parallelized", output_dtypes=[np.float64]
-            )
-    if "background" in ds:
-        variables["background"] = join(ds.variables["background"].astype(np.float64).where(used, 0), "sum")
-    variables["mask_safe"] = join(used, "any")
-    if "mask_fit" in ds:
-        variables["mask_fit"] = join(used & (ds.variables["mask_fit"] == 1), "any")
-    if "mask_fault" in ds:
-        variables["mask_fault"] = join(ds.variables["mask_fault"], "any")
-    return variables
-
-
-def _finished(n_off: Floats, a_on: Floats, off_exposure: Floats) -> Floats:
-    out = off_exposure.copy()
-    finish_on_off(n_off, a_on, out)
-    return out
-
-
-def _bin_sums(
-    used: xr.Variable, cubes: Mapping[str, xr.Variable], groups: Sequence[slice] | None, factors: tuple[int, int]
-) -> Any:
-    """Four running sums of `xonoff.stats.sums`, each (energy, sky)."""
-    numbers = np.arange(used.sizes["energy"])
-    for number, group in enumerate(groups or []):
-        numbers[group] = number
-    size = None if groups is None else len(groups)
-    sums = partial(_block_sums, names=tuple(cubes), size=size, factors=factors)
-    if not any(array.chunks for array in (used, *cubes.values())):
-        return sums(numbers, used.values, *(array.values for array in cubes.values()))
-    import dask.array as da
-
-    lazy = xr.Dataset({"used": used, **cubes}).chunk().unify_chunks()
-    sky = used.dims[1:]
-    if max(factors) > 1:
-        chunks = {dim: _multiples(lazy.chunksizes[dim], f) for dim, f in zip(sky, factors, strict=True)}
-        lazy = lazy.chunk(chunks)
-    blocks = [lazy[name].data for name in ("used", *cubes)]
-    energies = lazy.chunksizes["energy"]
-    ids = da.from_array(numbers, chunks=(energies,)).reshape(-1, *(1,) * len(sky))
-    new = [tuple(n // f for n in lazy.chunksizes[dim]) for dim, f in zip(sky, factors, strict=False)]
-    groups_of = energies if size is None else (size,) * len(energies)
-    meta = np.empty((0,) * (used.ndim + 1))
-    parts = da.map_blocks(sums, ids, *blocks, new_axis=0, chunks=((len(ON_OFF),), groups_of, *new), meta=meta)
-    return parts if size is None else join_on_off([parts[:, i : i + size] for i in range(0, parts.shape[1], size)])
-
-
-def _block_sums(
-    numbers: npt.NDArray[np.intp],
-    used: npt.NDArray[np.bool_],
-    *arrays: npt.NDArray[Any],
-    names: tuple[str, ...],
-    size: int | None,
-    factors: tuple[int, int],
-) -> Floats:
-    """Sums of one block; ``numbers`` has the group of each energy, of which there are ``size``."""
-    flat = used.ndim == 1
-    given = dict(zip(names, arrays, strict=True))
-    planes = [given.get(name, np.broadcast_to(NEUTRAL[name], used.shape)) for name in ON_OFF]
-    inside, *bins = (array[:, None, None] if flat else array for array in (used, *planes))
-    (n, ny, nx), (fy, fx) = inside.shape, factors
-    out = np.zeros((len(ON_OFF), n if size is None else size, ny // fy, nx // fx))
-
-    def rows(part: slice) -> None:
-        for e, group in enumerate(numbers.ravel()):
-            add_on_off(list(out[:, group, part]), [array[e, part] for array in bins], inside[e, part])
-
-    def plane(e: int) -> None:
-        tall = np.zeros((len(ON_OFF), ny // fy, nx))
-        for row in range(fy):
-            add_on_off(list(tall), [array[e, row::fy] for array in bins], inside[e, row::fy])
-        out[:, e] = join_on_off([tall[..., column::fx] for column in range(fx)])
-
-    if size is None:
-        in_threads(plane, range(n))
-    else:
-        in_threads(rows, [slice(low, low + ROWS) for low in range(0, ny, ROWS)])
-    return out[:, :, 0, 0] if flat else out
-
-
-def _multiples(chunks: tuple[int, ...], factor: int) -> tuple[int, ...]:
-    """Chunks whose borders are moved on to multiples of a factor.
-
-    >>> _multiples((5, 5, 2), 4)
-    (8, 4)
-    """
-    stops = np.unique(-(-np.cumsum(chunks) // factor) * factor)
-    return tuple(np.diff(stops, prepend=0).tolist())
 
 
 def _divides(factor: int, n: int, what: str) -> None:
@@ -344,9 +219,11 @@ def _divides(factor: int, n: int, what: str) -> None:
 def _joined_edisp(ds: xr.Dataset, used: xr.Variable | None, groups: Sequence[slice]) -> xr.Variable:
     """Dispersion summed over groups of energies, where the mask leaves them."""
     kernel = edisp_kernel(ds)
+    inside = xr.Variable("energy", np.ones(kernel.sizes["energy"], dtype=bool))
     if used is not None:
-        kernel = kernel.where(on_grid(used, ds, grid_of(ds, "edisp")), 0)
-    parts = [kernel.isel(energy=group).sum("energy", dtype=np.float64) for group in groups]
+        inside = on_grid(used, ds, grid_of(ds, "edisp"))
+    inside = inside.astype(np.float64)
+    parts = [_weighted_sum(kernel.isel(energy=g), inside.isel(energy=g), "energy") for g in groups]
     return _concat(parts).transpose("energy_true", "energy", ...)
 
 
@@ -400,9 +277,21 @@ def _concat(parts: Sequence[xr.Variable]) -> xr.Variable:
 def _mean(array: xr.Variable, weights: xr.Variable, dim: str = "energy_true") -> xr.Variable:
     """Weighted mean over a dimension, which is kept with one bin; 0 where there is no weight."""
     total = weights.sum(dim)
-    mean: xr.Variable = (array.astype(np.float64) * weights).sum(dim) / total.where(total > 0, 1)
+    mean: xr.Variable = _weighted_sum(array, weights, dim) / total.where(total > 0, 1)
     kept: xr.Variable = mean.set_dims({dim: 1, **mean.sizes})
     return kept
+
+
+def _weighted_sum(array: xr.Variable, weights: xr.Variable, dim: str) -> xr.Variable:
+    """Sum of values times float64 weights over a dimension; what is not finite adds nothing."""
+    total: xr.Variable
+    if array.chunks is None and weights.chunks is None:
+        total = xr.dot(array, weights, dim=dim)  # ten times faster than product and sum
+        if np.isfinite(total.values).all():
+            return total
+    product = array.astype(np.float64) * weights
+    total = product.where(np.isfinite(product), 0).sum(dim)
+    return total
 
 
 def _exposure_of(ds: xr.Dataset, name: str) -> xr.Variable:

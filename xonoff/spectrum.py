@@ -119,7 +119,9 @@ def _counts(part: xr.Dataset, in_region: xr.Variable, dims: tuple[Any, ...]) -> 
     totals = {name: part.variables[name].where(used, 0).sum(dims, dtype=np.float64) for name in names}
     if all(name in part for name in ON_OFF[1:]):
         expected = background(part.drop_vars("background", errors="ignore")).variable.where(used, 0).sum(dims)
-        totals["acceptance_off"] = effective_acceptance_off(*(totals[name] for name in ON_OFF[1:]), expected)
+        totals["acceptance_off"] = effective_acceptance_off(
+            totals["counts_off"], totals["acceptance"], totals["acceptance_off"], expected
+        )
     pixels = used.sum(dims)
     for name in ("acceptance", "acceptance_off"):
         if name in totals:

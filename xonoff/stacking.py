@@ -2,11 +2,11 @@
 
 A `Rule` holds the running sums of one kind: which arrays, on which dimensions, how a dataset is added, and how the sums
 become variables. The functions work on plain arrays, so `xonoff.combine` can apply them to whole maps or to blocks.
-What a dataset contributes is made here too (`contributions`): its bins within the mask, and its response weighted by
-the exposure that the mask leaves.
+What a dataset contributes is made here too: its bins within the mask, and its response weighted by the exposure that
+the mask leaves.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,11 +19,11 @@ from xonoff.errors import SchemaError
 from xonoff.geometry import own_grid, sky_dims
 from xonoff.irf import edisp_kernel
 from xonoff.masks import on_grid
-from xonoff.quantities import ON_OFF, usable
+from xonoff.quantities import ON_OFF, mask, usable
 from xonoff.stats.sums import add_on_off, add_positive, add_weighted, finish_on_off
 from xonoff.stats.threads import in_threads
 
-__all__ = ["MASK_SUMS", "Arrays", "Placed", "Rule", "contributions", "rules_of"]
+__all__ = ["MASK_SUMS", "Arrays", "Placed", "Rule", "bins_of", "on_off_arrays", "response_arrays", "rules_of"]
 
 Arrays = dict[str, npt.NDArray[Any]]
 Dims = tuple[str, ...]
@@ -73,7 +73,8 @@ class Rule:
             for name, dims in self.sums.items()
         }
         # Written at once and by threads: a page of np.zeros that is read before it is written to is mapped twice.
-        in_threads(lambda plane: plane.fill(0), [plane for array in sums.values() for plane in array])
+        planes = [array[i : i + 1] for array in sums.values() for i in range(len(array))]
+        in_threads(lambda plane: plane.fill(0), planes)
         return sums
 
 
@@ -95,37 +96,47 @@ def rules_of(ds: xr.Dataset) -> list[Rule]:
     return [*rules, *(_response_rule(ds, name) for name in ("psf", "edisp") if name in ds)]
 
 
-def contributions(ds: xr.Dataset, rules: list[Rule]) -> Iterator[tuple[Rule, dict[str, xr.Variable]]]:
-    """What a dataset adds to the sums of each rule, on its own grids."""
-    sizes = {str(dim): ds.sizes[dim] for dim in ("energy", *sky_dims(ds)) if dim in ds.sizes}
-    binned = any(name in ds for name in (*ON_OFF, "background", "mask_safe"))
-    used = usable(ds).set_dims(sizes).transpose(*sizes) if binned else xr.Variable((), np.True_)
-    image = used.any("energy") if binned else used
-    for rule in rules:
-        if rule.name == "bins":
-            names = [name for name in (*ON_OFF, "background", "mask_fit", "mask_fault") if name in ds]
-            arrays = {name: ds.variables[name].set_dims(sizes).transpose(*sizes) for name in names}
-            yield rule, {"used": used, **arrays}
-            continue
-        sky = tuple(map(str, sky_dims(ds, rule.grid))) if rule.grid is not None else ()
-        inside = on_grid(image, ds, rule.grid)
-        if rule.name == "exposure":
-            yield rule, {"exposure": ds.variables["exposure"], "inside": inside}
-            continue
-        response = ds.variables["psf"] if rule.name == "psf" else edisp_kernel(ds)
-        weight = _weight(ds, rule.name)
-        full = {dim: ds.sizes[dim] for dim in sky}
-        arrays = {
-            rule.name: response.set_dims({**dict(zip(response.dims, response.shape, strict=True)), **full}),
-            "weight": weight.set_dims({**dict(zip(weight.dims, weight.shape, strict=True)), **full}),
-        }
-        arrays = {name: array.transpose(*rule.sums[name]) for name, array in arrays.items()}
-        if rule.name == "edisp":
-            arrays["bins"] = on_grid(used, ds, rule.grid)
-        elif "energy" in response.dims:  # a PSF in reconstructed energy: each bin has a mask of its own
-            inside = on_grid(used, ds, rule.grid)
-        arrays["inside"] = inside.set_dims(dict(zip(arrays["weight"].dims, arrays["weight"].shape, strict=True)))
-        yield rule, arrays
+def bins_of(ds: xr.Dataset, *, check: bool) -> xr.Variable:
+    """Bins within ``mask_safe``, as an array of their own; with ``check`` those of them that are valid.
+
+    Without, adding the on/off bins narrows the array to the valid ones, so that bins in memory are read once.
+    """
+    if not any(name in ds for name in (*ON_OFF, "background", "mask_safe")):
+        return xr.Variable((), np.True_)
+    sizes = _bin_sizes(ds)
+    found = usable(ds) if check else mask(ds, "mask_safe").variable
+    used: xr.Variable = found.set_dims(sizes).transpose(*sizes)
+    return used if check else used.copy()
+
+
+def on_off_arrays(ds: xr.Dataset, used: xr.Variable) -> dict[str, xr.Variable]:
+    """What a dataset adds to the sums of on/off bins."""
+    sizes = _bin_sizes(ds)
+    names = [name for name in (*ON_OFF, "background", "mask_fit", "mask_fault") if name in ds]
+    return {"used": used, **{name: ds.variables[name].set_dims(sizes).transpose(*sizes) for name in names}}
+
+
+def response_arrays(ds: xr.Dataset, rule: Rule, used: xr.Variable) -> dict[str, xr.Variable]:
+    """What a dataset adds to the sums of exposure, PSF or dispersion, on the grid of these."""
+    image = used.any("energy") if used.dims else used
+    if rule.name == "exposure":
+        return {"exposure": ds.variables["exposure"], "inside": on_grid(image, ds, rule.grid)}
+    response = ds.variables["psf"] if rule.name == "psf" else edisp_kernel(ds)
+    sky = tuple(map(str, sky_dims(ds, rule.grid))) if rule.grid is not None else ()
+    full = {dim: ds.sizes[dim] for dim in sky}
+    arrays = {
+        name: array.set_dims({**array.sizes, **full}).transpose(*rule.sums[name])
+        for name, array in {rule.name: response, "weight": _weight(ds, rule.name)}.items()
+    }
+    # A PSF in reconstructed energy: each bin has a mask of its own.
+    inside = on_grid(used if "energy" in response.dims and rule.name == "psf" else image, ds, rule.grid)
+    if rule.name == "edisp" and used.dims:
+        arrays["bins"] = on_grid(used, ds, rule.grid)
+    return {**arrays, "inside": inside.set_dims(arrays["weight"].sizes)}
+
+
+def _bin_sizes(ds: xr.Dataset) -> dict[str, int]:
+    return {str(dim): ds.sizes[dim] for dim in ("energy", *sky_dims(ds)) if dim in ds.sizes}
 
 
 # -- on/off bins ------------------------------------------------------------------------------------------------------
@@ -135,20 +146,23 @@ def _add_bins(placed: Sequence[Placed]) -> None:
     """Add on/off bins, plane by plane: the sums of one stay in the processor's cache while all datasets are added."""
     cubes = []
     for sums, part in placed:
-        neutral = {name: np.broadcast_to(value, part["used"].shape) for name, value in NEUTRAL.items()}
-        bins = [_cube(part.get(name, neutral[name])) for name in ON_OFF]
-        cubes.append(([_cube(sums[name]) for name in ON_OFF], bins, _cube(part["used"])))
+        bins = [part.get(name, np.broadcast_to(NEUTRAL[name], part["used"].shape)) for name in ON_OFF]
+        cubes.append(([_cube(sums[name]) for name in ON_OFF], [_cube(array) for array in bins], _cube(part["used"])))
 
     def plane(i: int) -> None:
         for (totals, bins, used), (sums, part) in zip(cubes, placed, strict=True):
-            add_on_off([total[i] for total in totals], [array[i] for array in bins], used[i])
-            inside = part["used"][i]
-            sums["mask_safe"][i] |= inside
-            sums["mask_fit"][i] |= inside & (part["mask_fit"][i] == 1) if "mask_fit" in part else inside
-            if "mask_fault" in part:
-                sums["mask_fault"][i] |= part["mask_fault"][i]
+            inside = part["used"][i : i + 1]
             if "background" in part:
-                sums["background"][i] += np.where(inside, part["background"][i], 0)
+                template = part["background"][i : i + 1]
+                inside &= (template >= 0) & (template < np.inf)
+            used[i] = add_on_off([total[i] for total in totals], [array[i] for array in bins], used[i])
+            if "background" in part:
+                sums["background"][i : i + 1] += np.where(inside, template, 0)
+            sums["mask_safe"][i : i + 1] |= inside
+            chosen = inside & (part["mask_fit"][i : i + 1] == 1) if "mask_fit" in part else inside
+            sums["mask_fit"][i : i + 1] |= chosen
+            if "mask_fault" in part:
+                sums["mask_fault"][i : i + 1] |= part["mask_fault"][i : i + 1]
 
     in_threads(plane, range(len(placed[0][1]["used"])))
 
@@ -185,8 +199,7 @@ def _add_response(placed: Sequence[Placed], name: str) -> None:
     fours = []
     for sums, part in placed:
         weight, inside = _cube(part["weight"]), _cube(part["inside"])
-        given = part.get("bins", np.array(True))
-        bins = np.broadcast_to(_cube(given) if given.ndim else given, _four(part[name]).shape[1:])
+        bins = _cube(part["bins"]) if "bins" in part else np.ones((1, *weight.shape[1:]), dtype=bool)
         fours.append((_four(sums[name]), _cube(sums["weight"]), _four(part[name]), weight, inside, bins))
 
     def plane(i: int) -> None:

@@ -287,15 +287,9 @@ def excess(n_on: Block, n_off: Block, a_on: Block, a_off: Block, out: Block) -> 
         out[i] = _count(n_on[i]) - _alpha(a_on[i], a_off[i]) * _count(n_off[i])
 
 
-def _layouts(outputs: int, inputs: int, masks: int, ndim: int) -> list[Any]:
-    """Signatures of a kernel that adds arrays of one dtype to float64 ones: contiguous, or of any strides."""
-    return [
-        [nb.types.Array(nb.float64, ndim, layout)] * outputs
-        + [nb.types.Array(dtype, ndim, layout, readonly=True)] * inputs
-        + [nb.types.Array(nb.boolean, ndim, layout, readonly=True)] * masks
-        for dtype in (nb.float32, nb.float64)
-        for layout in ("C", "A")
-    ]
+_SUM, _MASK = nb.types.Array(nb.float64, 2, "C"), nb.types.Array(nb.boolean, 2, "C", readonly=True)
+#: Values of one plane; contiguous ones only, of others the compiler makes no vector instructions.
+_VALUES = [nb.types.Array(dtype, 2, "C", readonly=True) for dtype in (nb.float32, nb.float64)]
 
 
 @_jit
@@ -304,7 +298,10 @@ def _add_used(total: Block, values: Block, used: NDArray[np.bool_]) -> None:
         total[j] += np.float64(values[j]) if used[j] else 0.0
 
 
-@partial(_jit, signatures=[nb.void(*types, nb.types.Array(nb.boolean, 2, "C")) for types in _layouts(4, 4, 1, 2)])
+@partial(
+    _jit,
+    signatures=[nb.void(*[_SUM] * 4, *[values] * 4, _MASK, nb.types.Array(nb.boolean, 2, "C")) for values in _VALUES],
+)
 def add_on_off(
     sum_on: Block,
     sum_off: Block,
@@ -341,7 +338,7 @@ def add_on_off(
             total[j] = minus_background if minus_background < 0.0 else plain
 
 
-@partial(_jit, signatures=[nb.void(*types) for types in _layouts(1, 1, 1, 2)])
+@partial(_jit, signatures=[nb.void(_SUM, values, _MASK) for values in _VALUES])
 def add_positive(total: Block, values: Block, mask: NDArray[np.bool_]) -> None:
     """Add positive, finite values within the mask."""
     for i in range(mask.shape[0]):
@@ -355,28 +352,53 @@ def add_positive(total: Block, values: Block, mask: NDArray[np.bool_]) -> None:
     _jit,
     signatures=[
         nb.void(
-            nb.types.Array(nb.float64, 3, "A"),
-            nb.types.Array(dtype, 3, "A", readonly=True),
-            nb.types.Array(nb.float64, 2, "A", readonly=True),
-            nb.types.Array(nb.boolean, 3, "A", readonly=True),
+            nb.types.Array(nb.float64, 3, "C"),
+            nb.types.Array(dtype, 3, "C", readonly=True),
+            nb.types.Array(nb.float64, 2, "C", readonly=True),
+            nb.types.Array(nb.boolean, 3, "C", readonly=True),
         )
         for dtype in (nb.float32, nb.float64)
     ],
 )
 def add_weighted(total: Block, values: Block, weight: Block, mask: NDArray[np.bool_]) -> None:
-    """Add values times a weight of each pixel, where the weight is positive and the value finite."""
+    """Add values times a weight of each pixel, where the weight is positive and the value finite.
+
+    The mask has one plane for each of the values, or one for all.
+    """
     for k in range(values.shape[0]):
         for i in range(values.shape[1]):
-            to, value, inside = total[k, i], values[k, i], mask[k, i]
+            to, value, share, inside = total[k, i], values[k, i], weight[i], mask[min(k, mask.shape[0] - 1), i]
             for j in range(value.size):
-                v, w = np.float64(value[j]), weight[i, j]
+                v, w = np.float64(value[j]), share[j]
                 to[j] += v * w if inside[j] & (w > 0.0) & (abs(v) < math.inf) else 0.0
 
 
-@partial(_jit, signatures=[nb.void(*[nb.types.Array(nb.float64, 2, "A")] * 3)])
+@partial(_jit, signatures=[nb.void(*[nb.types.Array(nb.float64, 1, "C", readonly=True)] * 2, nb.float64[::1])])
 def acceptance_off(n_off: Block, a_on: Block, off_exposure: Block) -> None:
     """Turn the running off exposure into an acceptance, in place."""
-    for i in range(n_off.shape[0]):
-        off, on, total = n_off[i], a_on[i], off_exposure[i]
-        for j in range(off.size):
-            total[j] = -on[j] * off[j] / total[j] if total[j] < 0.0 else total[j]
+    for j in range(n_off.size):
+        total = off_exposure[j]
+        off_exposure[j] = -a_on[j] * n_off[j] / total if total < 0.0 else total
+
+
+_PLACES = nb.types.Array(nb.intp, 2, "A", readonly=True)
+
+
+@partial(_jit, signatures=[nb.void(_MASK, _PLACES, _PLACES, nb.types.Array(nb.boolean, 2, "C"))])
+def mark(inside: NDArray[np.bool_], rows: NDArray[np.intp], columns: NDArray[np.intp], out: NDArray[np.bool_]) -> None:
+    """Set the bin (row, column) of each bin that is inside; rows (y, 1) and columns (1, x) may stand for all."""
+    ny, nx = inside.shape
+    if rows.shape[1] < nx or columns.shape[0] < ny:
+        joined = np.zeros(nx, np.bool_)  # rows that go into one, in a loop that the compiler makes vectors of
+        for i in range(ny):
+            for j in range(nx):
+                joined[j] |= inside[i, j]
+            if i == ny - 1 or rows[i + 1, 0] != rows[i, 0]:
+                for j in range(nx):
+                    out[rows[i, 0], columns[0, j]] |= joined[j]
+                joined[:] = False
+        return
+    for i in range(ny):
+        for j in range(nx):
+            if inside[i, j]:
+                out[rows[i, j], columns[i, j]] = True

@@ -8,7 +8,7 @@ It is the plain sum of a_off as long as there is no background ``alpha n_off``; 
 needed, and it is minus the sum of the background. So four arrays hold what could be five, exactly, in any order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,11 +55,13 @@ def add_on_off(
     if any(array.dtype != np.float32 for array in arrays):
         arrays = [np.asarray(array, dtype=np.float64) for array in arrays]
     used = np.empty(mask.shape, dtype=np.bool_)
-    kernels.add_on_off(*sums, *arrays, mask, used)  # type: ignore[call-arg, arg-type]  # four sums, four bins
+    n_on, n_off, a_on, a_off = arrays
+    inside = np.ascontiguousarray(mask)
+    _into(sums, lambda a, b, c, d: kernels.add_on_off(a, b, c, d, n_on, n_off, a_on, a_off, inside, used))
     return used
 
 
-def join_on_off(parts: Sequence[Sequence[Any]]) -> list[Any]:
+def join_on_off(parts: Iterable[Iterable[Any]]) -> list[Any]:
     """Add up running sums, of numpy or of dask arrays.
 
     Examples
@@ -77,13 +79,13 @@ def join_on_off(parts: Sequence[Sequence[Any]]) -> list[Any]:
 def finish_on_off(n_off: FloatArray, a_on: FloatArray, off_exposure: FloatArray) -> None:
     """Turn the off exposure into the off acceptance of the sum, in place.
 
-    It is ``a_on n_off / background``, which conserves the background; where that is 0 it is the plain sum, so that alpha
-    keeps its true value without any off count.
+    It is ``a_on n_off / background``, which conserves the background; where that is 0 it is the plain sum, so that
+    alpha keeps its true value without any off count.
 
     Parameters
     ----------
-    n_off, a_on, off_exposure : ndarray of float64, up to three axes
-        Sums as made by `add_on_off`.
+    n_off, a_on, off_exposure : ndarray of float64
+        Sums as made by `add_on_off`; the last one contiguous.
 
     Examples
     --------
@@ -94,8 +96,11 @@ def finish_on_off(n_off: FloatArray, a_on: FloatArray, off_exposure: FloatArray)
     """
     from xonoff.stats import kernels
 
-    arrays = [_planes(array) for array in (n_off, a_on, off_exposure)]
-    in_threads(lambda i: kernels.acceptance_off(*(array[i] for array in arrays)), range(len(arrays[0])))
+    def plane(i: int) -> None:
+        part = slice(i, i + 1)
+        kernels.acceptance_off(n_off[part].ravel(), a_on[part].ravel(), off_exposure[part].reshape(-1))
+
+    in_threads(plane, range(len(n_off)))
 
 
 def add_positive(total: FloatArray, values: NDArray[np.generic], mask: NDArray[np.bool_]) -> None:
@@ -110,11 +115,11 @@ def add_positive(total: FloatArray, values: NDArray[np.generic], mask: NDArray[n
     """
     from xonoff.stats import kernels
 
-    kernels.add_positive(total, _real(values), mask)
+    _into([total], lambda summed: kernels.add_positive(summed, _real(values), np.ascontiguousarray(mask)))
 
 
 def add_weighted(total: FloatArray, values: NDArray[np.generic], weight: FloatArray, mask: NDArray[np.bool_]) -> None:
-    """Add values (n, y, x) times a weight (y, x) to a running sum, in place, within a mask (n, y, x).
+    """Add values (n, y, x) times a weight (y, x) to a running sum, in place, within a mask (n, y, x) or (1, y, x).
 
     What is not finite, or has a weight that is not positive, adds nothing.
 
@@ -127,18 +132,20 @@ def add_weighted(total: FloatArray, values: NDArray[np.generic], weight: FloatAr
     """
     from xonoff.stats import kernels
 
-    kernels.add_weighted(total, _real(values), weight, mask)
+    inputs = _real(values), np.ascontiguousarray(weight), np.ascontiguousarray(mask)
+    _into([total], lambda summed: kernels.add_weighted(summed, *inputs))
 
 
-def _planes(array: FloatArray) -> FloatArray:
-    """View with three axes of an array that has up to three."""
-    for _ in range(3 - array.ndim):
-        array = array[..., None]
-    return array
+def _into(sums: Sequence[FloatArray], add: Callable[..., None]) -> None:
+    """Call with contiguous arrays, and take what they hold then; see `xonoff.stats.kernels` for the reason."""
+    contiguous = [np.ascontiguousarray(total) for total in sums]
+    add(*contiguous)
+    for total, filled in zip(sums, contiguous, strict=True):
+        if filled is not total:
+            total[...] = filled
 
 
 def _real(values: NDArray[np.generic]) -> NDArray[Any]:
-    """Array in one of the dtypes of the kernels."""
-    if values.dtype == np.float32 and values.dtype.isnative:
-        return values
-    return np.asarray(values, dtype=np.float64)
+    """Contiguous array in one of the dtypes of the kernels."""
+    dtype = np.float32 if values.dtype == np.float32 else np.float64
+    return np.ascontiguousarray(values, dtype=dtype)
