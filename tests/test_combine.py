@@ -1,5 +1,7 @@
 """Stacking: the reference stack, conservation laws, and what is refused."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import dask
 import numpy as np
 import pytest
@@ -238,6 +240,43 @@ def test_inputs_are_left_alone_and_an_iterator_is_gone_through_once(tmp_path):
     first = xonoff.open_dataset(tmp_path / "0.zarr")
     stack([first, datasets[1]])
     assert not first.variables["counts"]._in_memory
+
+
+LAYOUTS = {
+    "read-only": lambda a: np.lib.stride_tricks.as_strided(a, writeable=False),
+    "fortran": np.asfortranarray,
+    "reversed": lambda a: np.ascontiguousarray(a[..., ::-1])[..., ::-1],
+    "big-endian": lambda a: a.astype(a.dtype.newbyteorder(">")),
+    "float32": lambda a: a.astype(np.float32) if a.dtype.kind == "f" else a,
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("part", [slice(0, 6), slice(2, 5)])  # whole, and in part outside of the result
+def test_any_memory_layout_and_thread(layout, part):
+    ds = make(1)
+    ds["mask_safe"] = ds.mask_safe & np.isin(np.arange(6), (2, 3))[:, None]
+    ds["counts"] = ds.counts.astype(float)
+    ds["counts"][1, 2, 3] = np.nan
+    other = ds.assign({name: (v.dims, LAYOUTS[layout](v.values), v.attrs) for name, v in ds.data_vars.items()})
+    before = other.copy(deep=True)
+    geom = ds.isel(y=part).onoff.geom
+    expected = stack([ds, ds, ds], geom)
+    found = [stack([other, other, other], geom), stack(iter([other] * 3), geom)]
+    with ThreadPoolExecutor(1) as pool:
+        found.append(pool.submit(stack, [other, other, other], geom).result())
+    for total in found:
+        assert_close(total, expected, 1e-6 if layout == "float32" else 1e-12)
+    xr.testing.assert_identical(other, before)
+
+
+def test_a_mask_of_energies_alone():
+    ds = make(3)
+    energies = np.array([False, True, True, False])
+    thin = ds.assign(mask_safe=("energy", energies))
+    full = ds.assign(mask_safe=(ds.mask_safe.dims, np.broadcast_to(energies[:, None, None], ds.mask_safe.shape)))
+    assert_close(stack([thin, thin]), stack([full, full]))
+    assert_close(stack([lazy(thin), lazy(thin)]), stack([full, full]))
 
 
 def test_spectra_are_weighted_by_their_exposure():
