@@ -18,7 +18,7 @@ LAYERS = {
     0: ["errors", "schema", "units", "duck", "axes", "skyheader", "skygrid", "geometry", "stats"],
     1: [
         *("quantities", "validity", "summary", "region", "masks", "irf", "observations"),
-        *("create", "cutout", "joining", "rebin", "spectrum", "stacking", "combine"),
+        *("create", "cutout", "joining", "rebin", "spectrum", "stacking", "combine", "models"),
     ],
     2: ["plot", "io"],
     3: ["accessor", "tutorial", "__main__", "__init__"],

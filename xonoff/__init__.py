@@ -18,6 +18,16 @@ from xonoff.io.project import from_dict, open_datasets, save_datasets
 from xonoff.skygrid import SkyGrid
 from xonoff.validity import validate
 
+
+def __getattr__(name: str) -> object:
+    """Import `xonoff.models` when it is asked for: astropy.modeling takes longer than all the rest."""
+    if name == "models":
+        import importlib
+
+        return importlib.import_module("xonoff.models")
+    raise AttributeError(f"module 'xonoff' has no attribute {name!r}")
+
+
 __all__ = [
     "FormatError",
     "Geom",
@@ -36,6 +46,7 @@ __all__ = [
     "from_hdulist",
     "from_map_dataset",
     "masks",
+    "models",
     "open_dataset",
     "open_datasets",
     "save_datasets",
