@@ -1,4 +1,4 @@
-"""Models of the sky: spectra of any astropy 1-D model, and their integrals over bins of energy."""
+"""Models of the sky: spectra of any astropy 1-D model, shapes on the sphere, and both together in a `SkyModel`."""
 
 from astropy.modeling.powerlaws import (
     BrokenPowerLaw1D,
@@ -9,17 +9,41 @@ from astropy.modeling.powerlaws import (
 )
 
 from xonoff.models.integration import integral
+from xonoff.models.shapes import (
+    ConstantSource,
+    DiskSource,
+    GaussianSource,
+    PointSource,
+    Shape,
+    ShellSource,
+    TemplateSource,
+)
+from xonoff.models.skymodel import SkyModel, model_list, named_parameters, parameters
 from xonoff.models.spectra import FLUX_UNIT, Absorption, TemplateSpectrum, flux
+from xonoff.models.text import from_json, to_json
 
 __all__ = [
     "FLUX_UNIT",
     "Absorption",
     "BrokenPowerLaw1D",
+    "ConstantSource",
+    "DiskSource",
     "ExponentialCutoffPowerLaw1D",
+    "GaussianSource",
     "LogParabola1D",
+    "PointSource",
     "PowerLaw1D",
+    "Shape",
+    "ShellSource",
+    "SkyModel",
     "SmoothlyBrokenPowerLaw1D",
+    "TemplateSource",
     "TemplateSpectrum",
     "flux",
+    "from_json",
     "integral",
+    "model_list",
+    "named_parameters",
+    "parameters",
+    "to_json",
 ]

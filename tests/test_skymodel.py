@@ -1,0 +1,173 @@
+"""Sky models: names, the table of parameters, and JSON text that is exact and never trusted."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+from astropy import units as u
+from astropy.modeling import Fittable1DModel
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xonoff
+from xonoff import ModelError
+from xonoff.models import (
+    Absorption,
+    ConstantSource,
+    DiskSource,
+    ExponentialCutoffPowerLaw1D,
+    GaussianSource,
+    LogParabola1D,
+    PointSource,
+    PowerLaw1D,
+    ShellSource,
+    SkyModel,
+    TemplateSource,
+    TemplateSpectrum,
+    flux,
+    from_json,
+    model_list,
+    named_parameters,
+    parameters,
+    to_json,
+)
+
+SKY = xonoff.SkyGrid.create((110, 1), shape=(3, 4), pixel_size=0.1, projection="TAN", frame="galactic")
+
+
+def every_kind() -> list[SkyModel]:
+    absorbed = PowerLaw1D(1e-12, 1, 2) * Absorption([0.1, 10], [0, 1], [[0, 0], [1, 5]], redshift=0.5)
+    in_units = PowerLaw1D(3e-8 * u.Unit("m-2 s-1 TeV-1"), 1000 * u.GeV, 2.2)
+    bounded = LogParabola1D(1e-12, 1, 2.3, 0.1)
+    bounded.alpha.bounds, bounded.x_0.fixed, bounded.alpha.std = (1, 5), True, 0.07
+    image = np.random.default_rng(1).uniform(size=(3, 4))
+    return [
+        SkyModel("point", in_units, PointSource(83.63, 22.01)),
+        SkyModel("gauss", bounded, GaussianSource(109.5, 1.3, 0.15, 0.6, 40, frame="galactic"), psf=False),
+        SkyModel("disk", absorbed, DiskSource(1, 2, 0.3), edisp=False),
+        SkyModel("shell", absorbed + PowerLaw1D(1e-13, 1, 3), ShellSource(1, 2, 0.3, 0.1)),
+        SkyModel("all", TemplateSpectrum([1, 10], [1e-12, 1e-14]), ConstantSource()),
+        SkyModel("map", ExponentialCutoffPowerLaw1D(1e-12, 1, 2, 10), TemplateSource(image, SKY)),
+        SkyModel("region", PowerLaw1D(1e-12, 1, 2)),
+    ]
+
+
+def test_json_is_exact_both_ways():
+    models = every_kind()
+    text = to_json(models)
+    again = from_json(text)
+    assert to_json(again) == text
+    for one, two in zip(models, again, strict=True):
+        assert (one.name, one.psf, one.edisp) == (two.name, two.psf, two.edisp)
+        for part, other in zip(one.parts, two.parts, strict=True):
+            assert type(part) is type(other)
+            assert part.parameters.tolist() == other.parameters.tolist()
+            assert part.fixed == other.fixed
+            assert part.bounds == other.bounds
+        np.testing.assert_array_equal(flux(one.spectral, [0.5, 3]), flux(two.spectral, [0.5, 3]))
+    assert again[1].spatial.frame == "galactic"
+    np.testing.assert_array_equal(again[5].spatial.image, models[5].spatial.image)
+    assert again[5].spatial.sky == models[5].spatial.sky
+
+
+@settings(max_examples=50, deadline=None)
+@given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3))
+def test_every_float_comes_back_bit_by_bit(values):
+    model = SkyModel("m", PowerLaw1D(*values))
+    assert from_json(to_json(model))[0].spectral.parameters.tobytes() == model.spectral.parameters.tobytes()
+
+
+def test_the_table_of_parameters():
+    table = parameters(every_kind())
+    assert table.colnames == ["name", "value", "unit", "min", "max", "fixed", "error"]
+    row = table[list(table["name"]).index("gauss.alpha")]
+    assert (row["value"], row["min"], row["max"], row["error"], row["fixed"]) == (2.3, 1, 5, 0.07, False)
+    row = table[list(table["name"]).index("point.amplitude")]
+    assert u.Unit(row["unit"]) == u.Unit("m-2 s-1 TeV-1")
+    assert np.isnan(row["error"])
+    assert "<table" in SkyModel("<b>", PowerLaw1D())._repr_html_()
+    assert "<b>" not in SkyModel("<b>", PowerLaw1D())._repr_html_()
+    assert len(parameters([])) == 0
+
+
+def test_parameters_are_those_of_the_models_and_copies_have_their_own():
+    model = SkyModel("a", PowerLaw1D(1e-12, 1, 2) + PowerLaw1D(1e-13, 1, 3), GaussianSource(1, 2, 0.1))
+    named_parameters(model)["a.alpha_1"].value = 2.5
+    assert model.spectral.alpha_1.value == 2.5
+    assert flux(model.spectral, 10.0) == pytest.approx(1e-14 + 1e-13 * 10**-2.5)
+    other = model.copy("b")
+    named_parameters(other)["b.sigma"].value = 3
+    assert model.spatial.sigma.value == 0.1
+    assert copy.deepcopy(other).spatial.frame == "icrs"
+
+
+def test_a_name_that_both_parts_have():
+    template = SkyModel("t", TemplateSpectrum([1, 2], [1, 1]), TemplateSource(np.ones((3, 4)), SKY))
+    assert list(named_parameters(template)) == ["t.norm", "t.spatial.norm"]
+
+
+class Unknown(Fittable1DModel):
+    """A class that text cannot name."""
+
+    def evaluate(self, x):
+        return x
+
+
+def tied():
+    spectrum = PowerLaw1D()
+    spectrum.alpha.tied = lambda model: 2.0
+    return SkyModel("m", spectrum)
+
+
+def changed(**entries):
+    """Text of a model with some of its entries changed."""
+    data = json.loads(to_json(SkyModel("m", PowerLaw1D(), PointSource(1, 2))))
+    for path, value in entries.items():
+        *keys, last = path.split("__")
+        target = data["models"][0]
+        for key in keys:
+            target = target[key]
+        target[last] = value
+    return json.dumps(data)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: SkyModel("a.b", PowerLaw1D()), r"name 'a.b' found, text without a dot"),
+        (lambda: SkyModel("m", 3), r"a int found, an astropy model"),
+        (lambda: SkyModel("m", PowerLaw1D(), PowerLaw1D()), r"a PowerLaw1D for its shape found"),
+        (lambda: SkyModel("m", PowerLaw1D(), psf=1), r"psf = 1 found, True or False"),
+        (lambda: model_list([3]), r"a int found, xonoff.models.SkyModel"),
+        (lambda: model_list([SkyModel("m", PowerLaw1D())] * 2), r"the name 'm' found twice"),
+        (lambda: to_json(SkyModel("m", Unknown())), r"class Unknown found, one of \['Absorption'"),
+        (lambda: to_json(tied()), r"m.alpha: it is tied by a function"),
+        (lambda: to_json(SkyModel("m", PowerLaw1D(np.nan))), r"not finite"),
+        (lambda: from_json("{"), r"no JSON"),
+        (lambda: from_json(3), r"no JSON"),
+        (lambda: from_json("[" * 100_000), r"no JSON"),
+        (lambda: from_json('{"version": 1, "models": [{"a": NaN}]}'), r"NaN found"),
+        (lambda: from_json("[]"), r"'\[\]' found"),
+        (lambda: from_json('{"version": 2, "models": []}'), r'"version": 1'),
+        (lambda: from_json(changed(spectral__type="eval")), r"m.spectral: type 'eval' found, one of"),
+        (lambda: from_json(changed(spectral__type="__import__('os')")), r"type \"__import__\('os'\)\" found"),
+        (lambda: from_json(changed(spectral__type=["PowerLaw1D"])), r"type .* found, one of"),
+        (lambda: from_json(changed(spatial__type="PowerLaw1D")), r"m.spatial: type 'PowerLaw1D' found"),
+        (lambda: from_json(changed(spectral__code="1")), r"m.spectral: 'code' found"),
+        (lambda: from_json(changed(spectral__parameters={})), r"no 'alpha' found"),
+        (lambda: from_json(changed(spectral__parameters__alpha__value="2")), r"m.spectral.alpha.value: '2' found"),
+        (lambda: from_json(changed(spectral__parameters__alpha__value=True)), r"'True' found, a number"),
+        (lambda: from_json(changed(spectral__parameters__alpha__unit="foo")), r"unit 'foo' found"),
+        (lambda: from_json(changed(spectral__parameters__alpha__bounds=[1])), r"bounds \[1\] found"),
+        (lambda: from_json(changed(spectral__parameters__alpha__fixed="no")), r"fixed is true or false"),
+        (lambda: from_json(changed(spatial__parameters__lat_0__value=100)), r"lat_0 = 100.0 found"),
+        (lambda: from_json(changed(spatial__frame="nowhere")), r"frame 'nowhere' found"),
+        (lambda: from_json(changed(spatial__frame=3)), r"frame 3 found"),
+        (lambda: from_json(changed(name=3)), r"name 3 found"),
+        (lambda: from_json(changed(psf="yes")), r"psf = 'yes' found"),
+    ],
+)
+def test_what_is_no_model_is_refused(call, message):
+    with pytest.raises(ModelError, match=message):
+        call()

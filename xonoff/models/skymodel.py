@@ -1,0 +1,146 @@
+"""Sky models: a spectrum and a shape under a name, and the parameters of several as a table."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from astropy.modeling import Model, Parameter
+from astropy.table import Table
+
+from xonoff.errors import ModelError
+from xonoff.models.shapes import Shape
+from xonoff.models.spectra import check_spectrum
+
+__all__ = ["SkyModel", "model_list", "named_parameters", "parameters"]
+
+
+@dataclass(frozen=True)
+class SkyModel:
+    """A source: how bright at each energy, and where.
+
+    Attributes
+    ----------
+    name : str
+        Without a dot, which separates it from the names of its parameters ("crab.alpha").
+    spectral : astropy.modeling.Model
+        Any 1-D model, see `xonoff.models.flux`; the flux of the whole source.
+    spatial : Shape, optional
+        Where on the sky; not needed for a spectrum of a region.
+    psf, edisp : bool
+        Whether point spread and energy dispersion are applied in a prediction.
+
+    Examples
+    --------
+    >>> from xonoff.models import PointSource, PowerLaw1D
+    >>> crab = SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6), PointSource(83.63, 22.01))
+    >>> list(named_parameters([crab]))
+    ['crab.amplitude', 'crab.x_0', 'crab.alpha', 'crab.lon_0', 'crab.lat_0']
+    """
+
+    name: str
+    spectral: Model
+    spatial: "Shape | None" = None  # as text, for astropy makes | of two models a compound
+    psf: bool = True
+    edisp: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name or "." in self.name:
+            raise ModelError(f"name {self.name!r} found, text without a dot accepted")
+        check_spectrum(self.spectral)
+        if self.spatial is not None and not isinstance(self.spatial, Shape):
+            raise ModelError(
+                f"{self.name}: a {type(self.spatial).__name__} for its shape found, one of xonoff.models such as "
+                "PointSource(83.63, 22.01) accepted"
+            )
+        for flag in ("psf", "edisp"):
+            if not isinstance(getattr(self, flag), bool):
+                raise ModelError(f"{self.name}: {flag} = {getattr(self, flag)!r} found, True or False accepted")
+
+    @property
+    def parts(self) -> tuple[Model, ...]:
+        """Its spectrum and its shape, if it has one."""
+        return (self.spectral,) if self.spatial is None else (self.spectral, self.spatial)
+
+    def copy(self, name: str | None = None) -> "SkyModel":
+        """Copy with parameters of its own."""
+        spatial = None if self.spatial is None else self.spatial.copy()
+        return replace(self, name=name or self.name, spectral=self.spectral.copy(), spatial=spatial)
+
+    def _repr_html_(self) -> str:
+        """Return the parameters as the table of a notebook cell."""
+        return str(parameters([self])._repr_html_())
+
+
+def model_list(models: SkyModel | Iterable[SkyModel]) -> list[SkyModel]:
+    """List of one or more sky models, whose names differ.
+
+    Raises
+    ------
+    ModelError
+        If something is no sky model, or a name comes twice.
+    """
+    listed: Sequence[Any] = [models] if isinstance(models, SkyModel) else list(models)
+    for model in listed:
+        if not isinstance(model, SkyModel):
+            raise ModelError(
+                f"models: a {type(model).__name__} found, xonoff.models.SkyModel(name, spectral, spatial) accepted"
+            )
+    names = [model.name for model in listed]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ModelError(f"models: the name {twice!r} found twice: rename one with model.copy(name)")
+    return list(listed)
+
+
+def named_parameters(models: SkyModel | Iterable[SkyModel]) -> dict[str, Parameter]:
+    """Parameters of sky models under their full names, such as "crab.alpha".
+
+    Where a spectrum and a shape both have one of a name, that of the shape is "crab.spatial.sigma".
+    """
+    named = {}
+    for model in model_list(models):
+        for part in model.parts:
+            for name in part.param_names:
+                full = f"{model.name}.{name}"
+                named[full if full not in named else f"{model.name}.spatial.{name}"] = getattr(part, name)
+    return named
+
+
+def parameters(models: SkyModel | Iterable[SkyModel]) -> Table:
+    """Parameters of sky models as a table, which a notebook shows as such.
+
+    Returns
+    -------
+    Table
+        Columns ``name``, ``value``, ``unit``, ``min``, ``max``, ``fixed`` and ``error``; NaN where there is no bound or
+        no error.
+
+    Examples
+    --------
+    >>> from xonoff.models import PowerLaw1D
+    >>> print(parameters(SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6)))["name", "value", "fixed"])
+         name       value  fixed
+    -------------- ------- -----
+    crab.amplitude 3.5e-11 False
+          crab.x_0     1.0 False
+        crab.alpha     2.6 False
+    """
+    rows = []
+    for name, parameter in named_parameters(models).items():
+        low, high = parameter.bounds
+        error = parameter.std
+        rows.append(
+            (
+                name,
+                float(parameter.value),
+                "" if parameter.unit is None else str(parameter.unit),
+                np.nan if low is None else float(low),
+                np.nan if high is None else float(high),
+                bool(parameter.fixed),
+                np.nan if error is None else float(error),
+            )
+        )
+    names = ("name", "value", "unit", "min", "max", "fixed", "error")
+    types = (str, float, str, float, float, bool, float)
+    return Table(rows=rows or None, names=names, dtype=types)

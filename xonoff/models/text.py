@@ -1,0 +1,290 @@
+"""Sky models as JSON text, and back: exact, from a list of known classes, and nothing in the text is ever evaluated."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from astropy import units as u
+from astropy.modeling import CompoundModel, Model, functional_models, powerlaws
+
+from xonoff.errors import GeometryError, ModelError, SchemaError
+from xonoff.models import shapes, spectra
+from xonoff.models.skymodel import SkyModel, model_list
+from xonoff.skygrid import SkyGrid
+
+__all__ = ["from_json", "to_json"]
+
+VERSION = 1
+SPECTRA: dict[str, type[Model]] = {
+    kind.__name__: kind
+    for kind in (
+        powerlaws.PowerLaw1D,
+        powerlaws.BrokenPowerLaw1D,
+        powerlaws.SmoothlyBrokenPowerLaw1D,
+        powerlaws.ExponentialCutoffPowerLaw1D,
+        powerlaws.LogParabola1D,
+        powerlaws.Schechter1D,
+        functional_models.Const1D,
+        functional_models.Linear1D,
+        functional_models.Scale,
+        functional_models.Exponential1D,
+        functional_models.Gaussian1D,
+        functional_models.Lorentz1D,
+        functional_models.Box1D,
+        functional_models.Trapezoid1D,
+        functional_models.Sine1D,
+        spectra.TemplateSpectrum,
+        spectra.Absorption,
+    )
+}
+SHAPES: dict[str, type[shapes.Shape]] = {
+    kind.__name__: kind
+    for kind in (
+        shapes.PointSource,
+        shapes.GaussianSource,
+        shapes.DiskSource,
+        shapes.ShellSource,
+        shapes.ConstantSource,
+        shapes.TemplateSource,
+    )
+}
+#: Tables that a model is made of, besides its parameters.
+TABLES = {"TemplateSpectrum": ("energy", "values"), "Absorption": ("energy", "redshifts", "depth")}
+OPERATORS = ("+", "-", "*", "/", "**", "|")
+#: Nesting of compounds that a text may have.
+DEPTH = 50
+
+
+def to_json(models: SkyModel | Iterable[SkyModel]) -> str:
+    """JSON text of sky models, for ``attrs["models"]`` for example.
+
+    Raises
+    ------
+    ModelError
+        If a class is none of the known ones, a parameter is tied by a function, or a number is not finite.
+
+    Examples
+    --------
+    >>> from xonoff.models import PointSource, PowerLaw1D
+    >>> crab = SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6), PointSource(83.63, 22.01))
+    >>> float(from_json(to_json(crab))[0].spectral.alpha.value)
+    2.6
+    """
+    entries = [
+        {
+            "name": model.name,
+            "spectral": _spectrum_to_dict(model.spectral, model.name),
+            **({} if model.spatial is None else {"spatial": _shape_to_dict(model.spatial, model.name)}),
+            "psf": model.psf,
+            "edisp": model.edisp,
+        }
+        for model in model_list(models)
+    ]
+    try:
+        return json.dumps({"version": VERSION, "models": entries}, allow_nan=False)
+    except ValueError as error:
+        raise ModelError("models: a value that is not finite found, finite numbers accepted") from error
+
+
+def from_json(text: str) -> list[SkyModel]:
+    """Sky models from JSON text, as `to_json` writes it.
+
+    Raises
+    ------
+    ModelError
+        If the text is not JSON, or anything in it is not of the layout: names the entry, and what is accepted.
+    """
+    try:
+        data = json.loads(text, parse_constant=_refuse)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelError(f"models: the text is no JSON ({error}): write it with xonoff.models.to_json") from error
+    if not isinstance(data, dict) or data.get("version") != VERSION or not isinstance(data.get("models"), list):
+        raise ModelError(f'models: {str(data)[:80]!r} found, {{"version": {VERSION}, "models": [...]}} accepted')
+    return model_list([_model_from_dict(entry) for entry in data["models"]])
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} found")
+
+
+def _model_from_dict(entry: Any) -> SkyModel:
+    _keys("model", entry, {"name", "spectral"}, {"spatial", "psf", "edisp"})
+    name = entry["name"]
+    spectrum = _spectrum_from_dict(entry["spectral"], f"{name}.spectral", DEPTH)
+    shape = _shape_from_dict(entry["spatial"], f"{name}.spatial") if "spatial" in entry else None
+    return SkyModel(name, spectrum, shape, entry.get("psf", True), entry.get("edisp", True))
+
+
+# -- spectra ----------------------------------------------------------------------------------------------------------
+
+
+def _spectrum_to_dict(spectrum: Model, where: str) -> dict[str, Any]:
+    if isinstance(spectrum, CompoundModel):
+        if spectrum.op not in OPERATORS:
+            raise ModelError(f"{where}: a compound by {spectrum.op!r} found, one of {OPERATORS} accepted")
+        parts = {side: _spectrum_to_dict(getattr(spectrum, side), where) for side in ("left", "right")}
+        return {"type": "compound", "operator": spectrum.op, **parts}  # its parameters are those of its parts
+    kind = type(spectrum).__name__
+    if SPECTRA.get(kind) is not type(spectrum):
+        raise ModelError(f"{where}: spectrum of class {kind} found, one of {sorted(SPECTRA)} and compounds accepted")
+    tables = {key: getattr(spectrum, key).tolist() for key in TABLES.get(kind, ())}
+    return {"type": kind, **tables, "parameters": _parameters_to_dict(spectrum, where)}
+
+
+def _spectrum_from_dict(entry: Any, where: str, depth: int) -> Model:
+    if isinstance(entry, dict) and entry.get("type") == "compound":
+        _keys(where, entry, {"type", "operator", "left", "right"}, set())
+        if entry["operator"] not in OPERATORS or depth == 0:
+            raise ModelError(f"{where}: operator {entry['operator']!r} found, one of {OPERATORS}, not nested so deep")
+        left, right = (_spectrum_from_dict(entry[side], f"{where}.{side}", depth - 1) for side in ("left", "right"))
+        return CompoundModel(entry["operator"], left, right)
+    kind = _kind(entry, where, SPECTRA)
+    tables = TABLES.get(kind.__name__, ())
+    _keys(where, entry, {"type", "parameters", *tables}, set())
+    values, settings = _parameters_from_dict(kind, entry["parameters"], where)
+    arrays = {key: _floats(entry[key], f"{where}.{key}") for key in tables}
+    return _made(lambda: kind(**arrays, **values), settings, where)
+
+
+# -- shapes -----------------------------------------------------------------------------------------------------------
+
+
+def _shape_to_dict(shape: shapes.Shape, where: str) -> dict[str, Any]:
+    kind = type(shape).__name__
+    if SHAPES.get(kind) is not type(shape):
+        raise ModelError(f"{where}: shape of class {kind} found, one of {sorted(SHAPES)} accepted")
+    entry: dict[str, Any] = {"type": kind, "parameters": _parameters_to_dict(shape, where)}
+    if isinstance(shape, shapes.TemplateSource):
+        labels = {key: [float(label) for label in getattr(shape.sky, key)] for key in ("origin", "step")}
+        return {**entry, "header": shape.sky.header, **labels, "image": shape.image.tolist()}
+    return {**entry, "frame": shape.frame}
+
+
+def _shape_from_dict(entry: Any, where: str) -> shapes.Shape:
+    kind = _kind(entry, where, SHAPES)
+    template = kind is shapes.TemplateSource
+    _keys(
+        where,
+        entry,
+        {"type", "parameters", *(("header", "origin", "step", "image") if template else ("frame",))},
+        set(),
+    )
+    values, settings = _parameters_from_dict(kind, entry["parameters"], where)
+    if not template:
+        if not isinstance(entry["frame"], str):
+            raise ModelError(f"{where}: frame {entry['frame']!r} found, text such as 'icrs' accepted")
+        shape: shapes.Shape = _made(lambda: kind(**values, frame=entry["frame"]), settings, where)
+        return shape
+    image = _floats(entry["image"], f"{where}.image")
+    origin, step = (_floats(entry[key], f"{where}.{key}") for key in ("origin", "step"))
+    if image.ndim != 2 or origin.shape != (2,) or step.shape != (2,) or not isinstance(entry["header"], str):
+        raise ModelError(
+            f"{where}: an image {image.shape}, origin {origin.shape} and step {step.shape} found, 2-D wanted"
+        )
+
+    def made() -> shapes.Shape:
+        labels = [first + by * np.arange(n) for first, by, n in zip(origin, step, image.shape, strict=True)]
+        source = shapes.TemplateSource(image, SkyGrid.from_labels(entry["header"], *labels), **values)
+        source.image = image  # as it was, not normalised a second time
+        return source
+
+    template_shape: shapes.Shape = _made(made, settings, where)
+    return template_shape
+
+
+# -- parameters -------------------------------------------------------------------------------------------------------
+
+
+def _parameters_to_dict(model: Model, where: str) -> dict[str, Any]:
+    entries = {}
+    for name in model.param_names:
+        parameter = getattr(model, name)
+        if callable(parameter.tied):
+            raise ModelError(
+                f"{where}.{name}: it is tied by a function, which text cannot hold: set {name}.tied = False, or keep "
+                "the models in the program"
+            )
+        entry: dict[str, Any] = {"value": float(parameter.value), "fixed": bool(parameter.fixed)}
+        entry["bounds"] = [None if bound is None else float(bound) for bound in parameter.bounds]
+        if parameter.unit is not None:
+            entry["unit"] = parameter.unit.to_string()
+        if parameter.std is not None:
+            entry["error"] = float(parameter.std)
+        entries[name] = entry
+    return entries
+
+
+def _parameters_from_dict(kind: type[Model], entries: Any, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Values to make a model with, and what is set on its parameters then."""
+    _keys(f"{where}.parameters", entries, set(kind.param_names), set())
+    values: dict[str, Any] = {}
+    for name in kind.param_names:
+        entry, at = entries[name], f"{where}.{name}"
+        _keys(at, entry, {"value"}, {"fixed", "bounds", "unit", "error"})
+        value = _number(entry["value"], f"{at}.value")
+        unit = entry.get("unit")
+        try:
+            values[name] = value if unit is None else value * u.Unit(unit)
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"{at}: unit {unit!r} found, one of astropy accepted") from error
+        bounds = entry.get("bounds", [None, None])
+        if not isinstance(bounds, list) or len(bounds) != 2 or not isinstance(entry.get("fixed", False), bool):
+            raise ModelError(f"{at}: bounds {bounds!r} found, [low, high] with null for none; fixed is true or false")
+        for bound in bounds:
+            if bound is not None:
+                _number(bound, f"{at}.bounds")
+        if "error" in entry:
+            _number(entry["error"], f"{at}.error")
+    return values, entries
+
+
+def _made(make: Any, settings: dict[str, Any], where: str) -> Any:
+    try:
+        model = make()
+    except (ModelError, GeometryError, SchemaError):
+        raise
+    except (ValueError, TypeError, u.UnitsError) as error:
+        raise ModelError(f"{where}: {error}") from error
+    for name, entry in settings.items():
+        parameter = getattr(model, name)
+        parameter.bounds = tuple(entry.get("bounds", (None, None)))
+        parameter.fixed = entry.get("fixed", False)
+        if "error" in entry:
+            parameter.std = entry["error"]
+    return model
+
+
+# -- checks -----------------------------------------------------------------------------------------------------------
+
+
+def _keys(where: str, entry: Any, needed: set[str], optional: set[str]) -> None:
+    if not isinstance(entry, dict):
+        raise ModelError(f"{where}: {str(entry)[:80]!r} found, an object with {sorted(needed)} accepted")
+    missing, unknown = needed - set(entry), set(entry) - needed - optional
+    if missing or unknown:
+        found = f"no {sorted(missing)[0]!r}" if missing else repr(sorted(unknown)[0])
+        raise ModelError(f"{where}: {found} found, {sorted(needed)} needed and {sorted(optional)} optional")
+
+
+def _kind(entry: Any, where: str, known: dict[str, Any]) -> Any:
+    name = entry.get("type") if isinstance(entry, dict) else entry
+    if not isinstance(name, str) or name not in known:
+        raise ModelError(f"{where}: type {str(name)[:80]!r} found, one of {sorted(known)} accepted")
+    return known[name]
+
+
+def _number(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ModelError(f"{where}: {str(value)[:80]!r} found, a number accepted")
+    return float(value)
+
+
+def _floats(values: Any, where: str) -> Any:
+    try:
+        array = np.array(values)
+    except ValueError as error:
+        raise ModelError(f"{where}: rows of different lengths found, a table of numbers accepted") from error
+    if array.dtype.kind not in "fiu":
+        raise ModelError(f"{where}: {array.dtype} found, a table of numbers accepted")
+    return array.astype(np.float64)
