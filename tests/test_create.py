@@ -147,11 +147,13 @@ def test_to_a_map_dataset_and_back(on_dask, no_compute):
 
 def test_scalars_and_given_off_counts():
     ds = to_map_dataset(make(1))
-    out = from_map_dataset(ds, 1, 5.0, counts_off=np.arange(8))
+    out = from_map_dataset(ds, 1, 5.0, counts_off=np.arange(48).reshape(6, 8))
     assert (out.onoff.alpha == 0.2).all()
-    np.testing.assert_array_equal(out.counts_off[0, 3], np.arange(8))
+    np.testing.assert_array_equal(out.counts_off[0, 3], np.arange(24, 32))
     none = ds.assign(background=ds.background * 0)
-    assert (from_map_dataset(none, 0.0, 5.0).counts_off == 0).all()
+    assert (from_map_dataset(none, none.counts * 0, 5.0).counts_off == 0).all()
+    some = ds.assign(background=ds.background * 0 + 1)
+    assert np.isnan(from_map_dataset(some, some.counts * 0, 5.0).counts_off).all()
     xonoff.validate(out)
 
 
@@ -180,3 +182,34 @@ def test_a_copy_shares_nothing():
     assert int(ds.counts[0, 0, 0]) != 99
     assert copy(ds, "b").onoff.name == "b"
     assert ds.onoff.name == "run 1"
+
+
+def test_an_array_with_other_energies_is_refused():
+    ds = xonoff.tutorial.dataset().onoff.to_map_dataset()
+    shifted = xonoff.tutorial.dataset().acceptance.isel(energy=slice(2, 5))
+    with pytest.raises(xonoff.GeometryError, match="acceptance: its energy is"):
+        xonoff.from_map_dataset(ds.isel(energy=slice(0, 3)), shifted, 10.0)
+    bare = xonoff.tutorial.dataset().acceptance.drop_vars("wcs").assign_coords(lat=ds.lat + 1)
+    with pytest.raises(xonoff.GeometryError, match="acceptance: its lat is"):
+        xonoff.from_map_dataset(ds, bare, 10.0)
+    sky = xonoff.from_map_dataset(ds, np.ones(ds.counts.shape[1:]), 10.0)
+    assert (sky.acceptance == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda ds: xonoff.from_map_dataset(5, 1, 1), "has no counts"),
+        (lambda ds: xonoff.from_map_dataset(ds, 0, 10.0), "acceptance: 0 found, a positive number"),
+        (lambda ds: xonoff.from_map_dataset(ds, 1, np.nan), "acceptance_off: nan found"),
+        (lambda ds: xonoff.from_map_dataset(ds, np.ones(40), 10.0), "acceptance: float64 of shape .* found"),
+        (lambda ds: ds.onoff.copy(5), "name: 5 found, text accepted"),
+        (lambda ds: create(geom(), energy_true=TRUE, name=5), "name: 5 found, text accepted"),
+        (lambda ds: create(geom(), energy_true=TRUE, chunks={"enrgy": 1}), "dimension 'enrgy' found"),
+        (lambda ds: create(geom(), energy_true=TRUE, chunks="foo"), "chunks: 'foo' found, a whole number"),
+        (lambda ds: create(geom(), energy_true=TRUE, chunks=(1, 2)), r"chunks: \(1, 2\) found, a whole number"),
+    ],
+)
+def test_what_does_not_fit_is_refused(call, message):
+    with pytest.raises(xonoff.XonoffError, match=message):
+        call(xonoff.tutorial.dataset().onoff.to_map_dataset())

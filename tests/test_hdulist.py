@@ -52,3 +52,16 @@ def test_what_is_no_list():
         from_hdulist(fits.HDUList([fits.PrimaryHDU()]))
     with pytest.raises(xonoff.SchemaError, match=r"write a spectrum with ds.onoff.to_ogip"):
         to_hdulist(create(xonoff.Geom(None, (1.0, 2.0)), energy_true=[1, 2]))
+
+
+def test_arrays_may_be_written_to_and_errors_name_no_temporary_file():
+    hdus = xonoff.tutorial.dataset().onoff.to_hdulist()
+    hdus["COUNTS"].data[:] = 3
+    assert (xonoff.from_hdulist(hdus).counts == 3).all()
+    with pytest.raises(xonoff.FormatError, match="without HDUs found"):
+        xonoff.from_hdulist(fits.HDUList())
+    del hdus["COUNTS"].header["BANDSHDU"]
+    with pytest.raises(xonoff.FormatError) as caught:
+        xonoff.from_hdulist(hdus)
+    assert "HDUList" in str(caught.value)
+    assert "/tmp" not in str(caught.value)

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xonoff.axes import axis_coords, axis_edges, check_edges
-from xonoff.duck import chunked_like
+from xonoff.axes import axis_coords, check_edges
+from xonoff.duck import chunked_like, small_values
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import Geom, same_grid, sky_dims
 from xonoff.quantities import ON_OFF, background
@@ -78,7 +78,7 @@ def create(
     reference_time : str
         Time from which intervals count in FITS, as long as there is none (TT).
     name : str, optional
-    chunks : int, dict, tuple or "auto", optional
+    chunks : int, dict or "auto", optional
         Make dask arrays, as `xarray.Dataset.chunk` takes it: nothing is held in memory, whatever the size.
 
     Returns
@@ -146,6 +146,7 @@ def from_geoms(
     """
     if not isinstance(geom, Geom):
         raise GeometryError(f"geom: a {type(geom).__name__} found, a Geom accepted: make one with xonoff.Geom.create")
+    _check_name(name)
     coords = geom.coords()
     edges: dict[str, npt.NDArray[np.float64]] = {"energy": np.array(geom.energy)}
     maps: dict[str, tuple[str, ...]] = dict.fromkeys(CUBES, geom.dims)
@@ -160,6 +161,7 @@ def from_geoms(
     for axis, values in edges.items():
         coords |= axis_coords(axis, values)
     sizes = {str(dim): n for v in coords.values() for dim, n in v.sizes.items()}
+    _check_chunks(chunks, sizes)
     variables = {key: _zeros(key, dims, sizes, chunks) for key, dims in maps.items()}
     if "edisp" in variables:
         variables["edisp"] = _perfect(variables["edisp"], edges)
@@ -177,19 +179,22 @@ def from_map_dataset(ds: xr.Dataset, acceptance: Any, acceptance_off: Any, count
     acceptance, acceptance_off : float, array_like or DataArray
         Relative exposures, one for all bins or on the bins of the counts.
     counts_off : float, array_like or DataArray, optional
-        By default ``background / alpha``, the off counts that make this background; 0 where the background is 0.
+        By default ``background / alpha``, the off counts that make this background; 0 where the background is 0, and
+        NaN where it lacks the acceptance.
 
     Returns
     -------
     Dataset
-        With the on/off variables in the place of ``background``; all else is kept.
+        With the on/off variables in the place of ``background``; all else is kept, and shared with ``ds`` as by
+        `xarray.Dataset.assign`.
 
     Raises
     ------
     SchemaError
-        If there are neither off counts nor a background, or an array has another shape than the counts.
+        If there are neither off counts nor a background, an array has another shape than the counts, or a single
+        acceptance is not positive.
     GeometryError
-        If an array is on another sky grid.
+        If an array is on another sky grid, or has other energies.
 
     Examples
     --------
@@ -199,17 +204,22 @@ def from_map_dataset(ds: xr.Dataset, acceptance: Any, acceptance_off: Any, count
     >>> float(on_off.onoff.alpha.max()), bool(np.isclose(on_off.onoff.background.sum(), ds.background.sum()))
     (0.1, True)
     """
-    if "counts" not in ds:
+    if not isinstance(ds, xr.Dataset) or "counts" not in ds:
         raise SchemaError("the dataset has no counts (events in the on region): add them with ds.assign")
     if counts_off is None and "background" not in ds:
         raise SchemaError(
             "neither off counts nor a background found: give counts_off, or a dataset with background, of which they "
             "are made"
         )
+    for key, value in (("acceptance", acceptance), ("acceptance_off", acceptance_off)):
+        if isinstance(value, int | float | np.number) and not 0 < value < np.inf:
+            raise SchemaError(
+                f"{key}: {value} found, a positive number, or an array on the bins of the counts, accepted"
+            )
     a_on, a_off = (_on_bins(ds, key, v) for key, v in (("acceptance", acceptance), ("acceptance_off", acceptance_off)))
     if counts_off is None:
         template = ds.variables["background"].astype(np.float64)
-        off = (template * (a_off / a_on)).where(template != 0, 0)
+        off = (template * (a_off / a_on.where(a_on > 0))).where(template != 0, 0)
     else:
         off = _on_bins(ds, "counts_off", counts_off)
     new = {"counts_off": off, "acceptance": a_on, "acceptance_off": a_off}
@@ -220,6 +230,8 @@ def from_map_dataset(ds: xr.Dataset, acceptance: Any, acceptance_off: Any, count
 
 def to_map_dataset(ds: xr.Dataset) -> xr.Dataset:
     """Dataset with ``background`` (``alpha * counts_off``) in the place of off counts and acceptances.
+
+    All else is shared with ``ds``, as by `xarray.Dataset.assign`.
 
     Examples
     --------
@@ -241,11 +253,27 @@ def copy(ds: xr.Dataset, name: str | None = None) -> xr.Dataset:
     >>> copy(xonoff.tutorial.dataset(), "crab").onoff.name
     'crab'
     """
+    _check_name(name)
     new = ds.copy(deep=True)
     return new if name is None else new.assign_attrs(name=name)
 
 
 # -- how it is done ---------------------------------------------------------------------------------------------------
+
+
+def _check_name(name: Any) -> None:
+    if name is not None and not isinstance(name, str):
+        raise SchemaError(f"name: {name!r} found, text accepted")
+
+
+def _check_chunks(chunks: Any, sizes: dict[str, int]) -> None:
+    """Refuse chunks that dask would refuse less clearly, or that name no dimension."""
+    if isinstance(chunks, dict):
+        unknown = [dim for dim in chunks if dim not in sizes]
+        if unknown:
+            raise SchemaError(f"chunks: dimension {unknown[0]!r} found, {tuple(sizes)} accepted")
+    elif chunks is not None and chunks != "auto" and (isinstance(chunks, bool) or not isinstance(chunks, int)):
+        raise SchemaError(f"chunks: {chunks!r} found, a whole number, 'auto' or {{dimension: size}} accepted")
 
 
 def _coarse(sky: SkyGrid, size: float) -> SkyGrid:
@@ -324,16 +352,20 @@ def _on_bins(ds: xr.Dataset, key: str, value: Any) -> xr.Variable:
     if isinstance(value, xr.DataArray):
         if sky_dims(value) and "wcs" in value.coords:
             same_grid(value, ds)
-        if "energy_bounds" in value.coords and not np.array_equal(
-            axis_edges(value.to_dataset(name="v"), "energy"), axis_edges(ds, "energy")
-        ):
-            raise GeometryError(f"{key}: its energies are not those of the counts: use resample_energy first")
+        for axis in {"energy", "lat", "lon"} & set(counts.dims):  # bounds do not travel with an array, centres do
+            own, other = (array.coords.get(axis) for array in (counts, value))
+            if own is None or other is None or own.shape != other.shape:
+                continue
+            if not np.allclose(small_values(own), small_values(other), rtol=1e-6, atol=1e-9):
+                raise GeometryError(
+                    f"{key}: its {axis} is {small_values(other)}, that of the counts {small_values(own)}: give an "
+                    "array on the bins of the counts"
+                )
         array = value.variable
     else:
         values = np.asarray(value)
-        known = values.ndim <= counts.ndim
-        dims = counts.dims[counts.ndim - values.ndim :] if known else tuple(f"axis {i}" for i in range(values.ndim))
-        array = xr.Variable(dims, values)
+        dims = {n: counts.dims[counts.ndim - n :] for n in (0, counts.ndim - 1, counts.ndim)}
+        array = xr.Variable(dims.get(values.ndim, tuple(f"axis {i}" for i in range(values.ndim))), values)
     if any(counts.sizes.get(dim) != n for dim, n in array.sizes.items()) or array.dtype.kind not in "fiu":
         raise SchemaError(
             f"{key}: {array.dtype} of shape {dict(array.sizes)} found, numbers on {dict(counts.sizes)} accepted"

@@ -27,6 +27,14 @@ FRAMES = {
 }
 
 
+#: Open markers let the others be seen where they lie on each other.
+STYLES: dict[str, dict[str, Any]] = {
+    "counts": {"marker": "o", "markerfacecolor": "none"},
+    "background": {},
+    "excess": {"marker": "s", "markerfacecolor": "none", "alpha": 0.8},
+}
+
+
 class Plots:
     """The plots of one dataset, as ``ds.onoff.plot`` offers them.
 
@@ -102,50 +110,70 @@ def sky_map(
     if ax is None:
         ax = _pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot(projection=sky.wcs)
     values = np.asarray(array.transpose(*sky.dims()).values, dtype=float)
-    if symmetric and "norm" not in style:
-        finite = np.abs(values[np.isfinite(values)])
-        limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
-        style = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} | style
+    if "norm" not in style:
+        finite = values[np.isfinite(values)]
+        limit = _bright(np.abs(finite) if symmetric else finite)
+        scale = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if symmetric else {"vmin": 0.0, "vmax": limit}
+        style = scale | style
     image = ax.imshow(values, **({"origin": "lower", "interpolation": "nearest"} | style))
+    ax.set_facecolor("lightgrey")  # what is masked; no colour of the scales
     lon, lat = FRAMES.get(sky.frame, ("Longitude", "Latitude"))
     ax.set_xlabel(f"{lon} ({'deg' if sky.frame == 'galactic' else sky.frame.upper()})")
     ax.set_ylabel(lat)
     ax.set_title(label.split(" (")[0])
-    colorbar = ax.figure.colorbar(image, ax=ax, shrink=0.85)
+    low, high = image.get_clim()
+    ends = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    beyond = bool((values < low).any()), bool((values > high).any())
+    colorbar = ax.figure.colorbar(image, ax=ax, shrink=0.85, extend=ends[beyond])
     colorbar.set_label(label)
     return ax
 
 
 def spectrum(ds: xr.Dataset, *, ax: "Axes | None" = None) -> "Axes":
-    """Draw counts, background and excess per energy bin, with the width of the bins and Poisson errors."""
+    """Draw counts, background and excess per energy bin, with the width of the bins and Poisson errors.
+
+    The scale is logarithmic: an excess that is not positive is an arrow down from two standard deviations above it.
+    """
     if ax is None:
         ax = _pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot()
     edges = axis_edges(ds, "energy")
     energy = ds["energy"].values
     width = np.stack([energy - edges[:-1], edges[1:] - energy])
     points = _points(ds).compute()
-    for name, marker in {"counts": "o", "background": "", "excess": "s"}.items():
-        if name in points:
-            value, error = points[name].values, points[f"{name}_error"].values
-            shown = value > 0  # the scale is logarithmic
-            ax.errorbar(
-                energy[shown],
-                value[shown],
-                xerr=width[:, shown],
-                yerr=error[shown],
-                label=name,
-                marker=marker,
-                markersize=4,
-                linestyle="none",
-            )
     ax.set_xscale("log")
     ax.set_yscale("log", nonpositive="clip")
-    lowest = min((values[values > 0].min() for values in _values(points) if (values > 0).any()), default=1.0)
-    ax.set_ylim(bottom=lowest / 3)
+    bars: dict[str, Any] = {"linestyle": "none", "markersize": 5}
+    for name, style in STYLES.items():
+        if name in points:
+            value, error = points[name].values, points[f"{name}_error"].values
+            shown = value > 0
+            drawn = ax.errorbar(
+                energy[shown], value[shown], xerr=width[:, shown], yerr=error[shown], label=name, **bars, **style
+            )
+            limit = value + 2 * error
+            below = ~shown & (limit > 0)
+            if name == "excess" and below.any():
+                colour = drawn.lines[0].get_color()
+                ax.errorbar(
+                    energy[below],
+                    limit[below],
+                    xerr=width[:, below],
+                    yerr=0.4 * limit[below],
+                    uplims=True,
+                    color=colour,
+                    linestyle="none",
+                    label="excess + 2 s.d.",
+                )
+    drawn_values = np.concatenate([values[values > 0] for values in _values(points)])
+    if drawn_values.size:  # a background or excess close to 0 would squeeze all else
+        highest = drawn_values.max()
+        ax.set_ylim(bottom=max(drawn_values.min(), min(1.0, highest / 10)) / 3, top=highest * 10)
+    else:
+        ax.set_ylim(0.1, 10)
     ax.set_xlabel("Energy (TeV)")
     ax.set_ylabel("Counts per bin")
     ax.set_title("spectrum of the whole map" if sky_dims(ds) else "spectrum")
-    ax.legend()
+    ax.legend(ncols=2, loc="upper right")
     return ax
 
 
@@ -174,6 +202,14 @@ def _valid_counts(ds: xr.Dataset) -> xr.DataArray:
     if "counts" not in ds:
         raise SchemaError("the dataset has no variable counts: add it with ds.assign")
     return quantities.mask(ds) & (ds["counts"] >= 0) & (ds["counts"] < np.inf)
+
+
+def _bright(values: np.ndarray) -> float:
+    """End of a colour scale: all but the brightest two in a thousand, so that a source leaves the rest visible."""
+    limit = float(np.percentile(values, 99.8)) if values.size else 0.0
+    if limit <= 0 and values.size:
+        limit = float(values.max())
+    return limit if limit > 0 else 1.0
 
 
 def _values(points: xr.Dataset) -> list[np.ndarray]:

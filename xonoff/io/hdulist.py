@@ -1,5 +1,6 @@
 """Datasets as astropy's ``HDUList``, the same HDUs as in a file of `xonoff.io.fits`."""
 
+import io
 import tempfile
 from pathlib import Path
 
@@ -26,7 +27,10 @@ def to_hdulist(ds: xr.Dataset) -> fits.HDUList:
     >>> [hdu.name for hdu in to_hdulist(xonoff.tutorial.dataset())][:3]
     ['PRIMARY', 'COUNTS', 'COUNTS_BANDS']
     """
-    return fits.HDUList.fromstring(fits_bytes(ds))
+    hdulist = fits.open(io.BytesIO(fits_bytes(ds)), memmap=False, lazy_load_hdus=False)
+    for hdu in hdulist:
+        hdu.data  # noqa: B018  # read now, into memory that may be written to
+    return hdulist
 
 
 def from_hdulist(hdulist: fits.HDUList, *, round_counts_off: bool = True) -> xr.Dataset:
@@ -54,10 +58,15 @@ def from_hdulist(hdulist: fits.HDUList, *, round_counts_off: bool = True) -> xr.
         raise FormatError(
             f"a {type(hdulist).__name__} found, an astropy HDUList accepted: open files with open_dataset"
         )
+    if not len(hdulist):
+        raise FormatError("an HDUList without HDUs found, those of an on/off dataset accepted: see to_hdulist")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "hdulist.fits"
-        hdulist.writeto(path, output_verify="silentfix", checksum=False)
-        ds = open_fits(path, round_counts_off=round_counts_off).load()
+        try:
+            hdulist.writeto(path, output_verify="silentfix", checksum=False)
+            ds = open_fits(path, round_counts_off=round_counts_off).load()
+        except FormatError as error:
+            raise FormatError(str(error).replace(str(path), "HDUList")) from error
     if not hdulist[0].header.get("NAME"):
         ds.attrs["name"] = ""
     for array in ds.variables.values():
