@@ -17,7 +17,7 @@ PACKAGE = ROOT / "xonoff"
 LAYERS = {
     0: ["errors", "schema", "units", "duck", "axes", "skyheader", "skygrid", "geometry", "stats"],
     1: [
-        *("quantities", "validity", "summary", "region", "masks", "irf", "observations"),
+        *("quantities", "validity", "summary", "region", "masks", "irf", "rings", "psf", "observations"),
         *("create", "cutout", "joining", "rebin", "spectrum", "stacking", "combine", "models"),
     ],
     2: ["plot", "io"],

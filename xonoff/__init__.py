@@ -5,7 +5,7 @@ Each dataset is a plain `xarray.Dataset`; importing xonoff registers the accesso
 
 __version__ = "0.1.0"
 
-from xonoff import masks, stats, tutorial
+from xonoff import masks, psf, stats, tutorial
 from xonoff.accessor import OnOffAccessor
 from xonoff.axes import energy_edges
 from xonoff.combine import stack
@@ -49,6 +49,7 @@ __all__ = [
     "models",
     "open_dataset",
     "open_datasets",
+    "psf",
     "save_datasets",
     "stack",
     "stats",

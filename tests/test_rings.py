@@ -1,0 +1,95 @@
+"""Areas of pixels in rings: brute force, nothing lost or made, any projection, poles, and what is refused."""
+
+import numpy as np
+import pytest
+from astropy.coordinates import SkyCoord
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import xonoff
+from xonoff.rings import offsets, ring_areas, window_around
+
+SKIES = {
+    "CAR": lambda: xonoff.SkyGrid.create((83.6, 2.0), shape=(24, 30), pixel_size=0.1),
+    "TAN": lambda: xonoff.SkyGrid.create((83.6, 62.0), shape=(24, 30), pixel_size=0.1, projection="TAN"),
+    "seam": lambda: xonoff.SkyGrid.create((0.0, 0.0), shape=(24, 30), pixel_size=0.1, frame="galactic"),
+    "pole": lambda: xonoff.SkyGrid.create((10.0, 90.0), shape=(24, 30), pixel_size=0.1, projection="TAN"),
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    name=st.sampled_from(list(SKIES)),
+    y=st.floats(8, 15),
+    x=st.floats(8, 21),
+    cuts=st.lists(st.floats(1e-4, 0.7), min_size=2, max_size=6, unique=True),
+)
+def test_nothing_is_lost_or_made_wherever_the_source_is(name, y, x, cuts):
+    sky = SKIES[name]()
+    lon, lat = sky.pixel_to_sky(x, y)
+    radii = np.array(sorted(cuts))
+    areas = ring_areas(sky, (lon, lat), radii).toarray()
+    assert (areas >= 0).all()
+    np.testing.assert_allclose(areas.sum(0), np.pi * np.diff(radii**2), rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("name", SKIES)
+def test_areas_by_brute_force(name):
+    sky = SKIES[name]()
+    position = tuple(sky.pixel_to_sky(11.3, 9.8))
+    radii = [0.0, 0.03, 0.07, 0.2, 0.45]
+    areas = ring_areas(sky, position, radii).toarray().reshape(*sky.shape, 4)
+    n = 80
+    fine = (np.arange(n) + 0.5) / n - 0.5
+    for row, column in ((10, 11), (9, 12), (10, 13), (6, 10), (12, 9)):
+        y, x = np.meshgrid(row + fine, column + fine, indexing="ij")
+        east, north = offsets(sky, position, y, x)
+        size = sky.solid_angle()[row, column] / np.radians(1) ** 2
+        found, _ = np.histogram(np.hypot(east, north), radii)
+        np.testing.assert_allclose(areas[row, column], found / n**2 * size, atol=4e-3 * size)
+
+
+def test_distances_are_those_on_the_sphere():
+    sky = SKIES["TAN"]()
+    position = SkyCoord(83.0, 61.5, unit="deg")
+    y, x = np.indices(sky.shape)
+    east, north = offsets(sky, position, y, x)
+    lon, lat = sky.pixel_to_sky(x, y)
+    there = SkyCoord(lon, lat, unit="deg")
+    np.testing.assert_allclose(np.hypot(east, north), position.separation(there).deg, rtol=1e-9)
+    np.testing.assert_allclose(np.arctan2(east, north) % (2 * np.pi), position.position_angle(there).rad, rtol=1e-9)
+    galactic = offsets(sky, position.galactic, y, x)
+    np.testing.assert_allclose(galactic, (east, north), atol=1e-10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(name=st.sampled_from(list(SKIES)), y=st.floats(-9, 33), x=st.floats(-9, 39), radius=st.floats(0.01, 1.5))
+def test_the_window_holds_all_that_a_circle_reaches(name, y, x, radius):
+    sky = SKIES[name]()
+    position = tuple(sky.pixel_to_sky(x, y))
+    whole = ring_areas(sky, position, [0, radius]).toarray().reshape(sky.shape)
+    rows, columns = window_around(sky, position, radius)
+    outside = np.ones(sky.shape, bool)
+    outside[rows, columns] = False
+    assert (whole[outside] < 1e-12).all()
+
+
+def test_one_pixel_and_a_source_far_away():
+    one = xonoff.SkyGrid.create((10, 0), shape=(1, 1), pixel_size=0.1)
+    assert ring_areas(one, (10, 0), [0, 1]).sum() == pytest.approx(0.01, rel=1e-5)
+    assert ring_areas(one, (190, 0), [0, 1]).nnz == 0
+    rows, columns = window_around(one, (190, 0), 0.5)
+    assert rows.start == rows.stop or columns.start == columns.stop or ring_areas(one, (190, 0), [0, 0.5]).nnz == 0
+
+
+def test_a_whole_sky_has_pixels_off_the_sky():
+    sky = xonoff.SkyGrid.create((0, 0), shape=(20, 40), pixel_size=10.0, projection="AIT", frame="galactic")
+    areas = ring_areas(sky, (30.0, 10.0), [0, 5, 10])
+    assert np.isfinite(areas.data).all()
+    assert areas.sum() == pytest.approx(100 * np.pi, rel=1e-9)
+
+
+@pytest.mark.parametrize("radii", [[1], [2, 1], [-1, 1], [0, np.inf], [0, np.nan], [[0, 1]]])
+def test_radii_that_are_none(radii):
+    with pytest.raises(xonoff.GeometryError, match="that increase from 0 or above"):
+        ring_areas(SKIES["CAR"](), (83.6, 2), radii)
