@@ -1,6 +1,7 @@
 """OGIP spectra: round trips, other programs' files, Sherpa's statistic, fitsverify, and files that are at fault."""
 
 import contextlib
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,15 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
 from conftest import DATA
-from regions import CircleSkyRegion
+from regions import (
+    CircleAnnulusSkyRegion,
+    CirclePixelRegion,
+    CircleSkyRegion,
+    EllipseSkyRegion,
+    PixCoord,
+    PolygonSkyRegion,
+    RectangleSkyRegion,
+)
 
 import xonoff
 from xonoff.io.ogip import is_ogip, open_ogip, to_ogip
@@ -38,12 +47,13 @@ def assert_equal(a: xr.Dataset, b: xr.Dataset) -> None:
 
 
 @pytest.mark.parametrize(
-    "variant", ["whole", "fit", "counts", "no response", "halves", "dask", "two runs of one livetime"]
+    "variant", ["whole", "fit", "counts", "counts alone", "no response", "halves", "dask", "two runs of one livetime"]
 )
 def test_there_and_back(spectrum, tmp_path, variant):
     if variant == "fit":
         spectrum["mask_fit"] = spectrum.mask_safe & (spectrum.energy > 2)
-    elif variant == "counts":
+    elif variant.startswith("counts"):
+        spectrum = spectrum.drop_vars(["acceptance"] if variant == "counts alone" else [])
         spectrum = spectrum.drop_vars(["counts_off", "acceptance_off", "exposure", "edisp"])
         spectrum = spectrum.drop_vars(["energy_true", "energy_true_bounds"])
     elif variant == "no response":
@@ -82,6 +92,38 @@ def test_bins_without_acceptance_are_of_bad_quality(unscaled, tmp_path):
     assert back.acceptance_off.values[:2].tolist() == [0, 0]
     assert back.mask_safe.values.tolist() == [False] * 2 + [True] * 6
     np.testing.assert_allclose(back.onoff.stat_sum(), unscaled.onoff.stat_sum())
+
+
+def test_bins_of_masks_at_fault_are_of_bad_quality(spectrum, tmp_path):
+    spectrum["mask_safe"][:2] = False
+    spectrum["mask_fault"] = xr.zeros_like(spectrum.mask_safe)
+    spectrum["mask_fault"][1:3] = True
+    to_ogip(spectrum, tmp_path / "a.fits")
+    for name in ("a", "a_bkg"):
+        assert fits.getdata(tmp_path / f"{name}.fits", "SPECTRUM")["QUALITY"].tolist() == [5, 1, 1, 0, 0, 0, 0, 0]
+    assert open_ogip(tmp_path / "a.fits").mask_safe.values.tolist() == [False] * 3 + [True] * 5
+
+
+def test_the_quality_of_the_background_counts(spectrum, tmp_path):
+    to_ogip(spectrum, tmp_path / "a.fits")
+    for name, bad in (("a", 2), ("a_bkg", 5)):
+        with fits.open(tmp_path / f"{name}.fits", mode="update") as file:
+            file["SPECTRUM"].data["QUALITY"][bad] = 2
+    assert np.flatnonzero(~open_ogip(tmp_path / "a.fits").mask_safe).tolist() == [2, 5]
+
+
+def test_a_background_template_has_no_place(spectrum, tmp_path):
+    spectrum["background"] = spectrum.counts_off.copy()
+    with pytest.raises(
+        xonoff.SchemaError, match=r"a\.fits: not written: background beside counts_off found, off counts"
+    ):
+        to_ogip(spectrum, tmp_path / "a.fits")
+    spectrum = spectrum.drop_vars("counts_off")
+    with pytest.raises(xonoff.SchemaError, match=r"background without counts_off found, .* xonoff\.from_map_dataset"):
+        to_ogip(spectrum, tmp_path / "a.fits")
+    with pytest.raises(xonoff.SchemaError, match=r"acceptance_off without counts_off found: add counts_off, or use"):
+        to_ogip(spectrum.drop_vars("background"), tmp_path / "a.fits")
+    assert not list(tmp_path.iterdir())
 
 
 def test_gzip_and_lists_of_observations(spectrum, tmp_path):
@@ -162,8 +204,86 @@ def test_files_of_gammapy(spectrum, tmp_path):
     np.testing.assert_allclose(back.onoff.alpha, spectrum.onoff.alpha, rtol=1e-6)
     for name in ("counts", "counts_off", "exposure", "edisp", "energy_bounds", "energy_true_bounds", "mask_safe"):
         np.testing.assert_allclose(back[name], spectrum[name], rtol=1e-5, atol=1e-9, err_msg=name)
+    assert back.region.item() == spectrum.region.item()
+    np.testing.assert_allclose([back.lon, back.lat], [spectrum.lon, spectrum.lat], rtol=1e-9)
     np.testing.assert_allclose(back.onoff.stat_sum(), spectrum.onoff.stat_sum(), rtol=1e-6)
     np.testing.assert_allclose(back.onoff.gti.duration, spectrum.onoff.gti.duration, atol=1e-6)
+
+
+def without_cards(path: Path) -> None:
+    """Leave of the region what other programs write, the table."""
+    with fits.open(path, mode="update") as file:
+        for card in ("REGION", "REG_LON", "REG_LAT", "REG_FRAM"):
+            file[0].header.remove(card)
+
+
+CENTER = TUTORIAL.center
+SHAPES = {
+    "circle": TUTORIAL,
+    "galactic": CircleSkyRegion(CENTER.galactic, 0.3 * u.deg),
+    "ellipse": EllipseSkyRegion(CENTER, 0.3 * u.deg, 0.5 * u.deg, 30 * u.deg),
+    "annulus": CircleAnnulusSkyRegion(CENTER, 0.1 * u.deg, 0.3 * u.deg),
+    "rectangle": RectangleSkyRegion(CENTER, 0.3 * u.deg, 0.5 * u.deg, 10 * u.deg),
+    "polygon": PolygonSkyRegion(SkyCoord([83.4, 83.9, 83.6], [21.8, 21.9, 22.2], unit="deg")),
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_table_of_the_region(ds, tmp_path, shape):
+    spectrum = ds.onoff.to_spectrum(SHAPES[shape])
+    to_ogip(spectrum, tmp_path / "pha.fits")
+    without_cards(tmp_path / "pha.fits")
+    back = open_ogip(tmp_path / "pha.fits")
+    assert back.region.item() == spectrum.region.item()
+    found, wanted = (SkyCoord(x.lon, x.lat, unit="deg", frame=x.lon.attrs["frame"]) for x in (back, spectrum))
+    assert found.separation(wanted).deg < 1e-9
+
+
+def test_a_region_of_two_shapes(spectrum, tmp_path):
+    to_ogip(spectrum, tmp_path / "pha.fits")
+    without_cards(tmp_path / "pha.fits")
+    with fits.open(tmp_path / "pha.fits") as file:
+        table = file["REGION"]
+        two = fits.BinTableHDU(np.concatenate([table.data, table.data]), table.header, name="REGION")
+        two.data["X"] = [-20, 20]
+        fits.HDUList([hdu for hdu in file if hdu is not table] + [two]).writeto(tmp_path / "two.fits")
+    back = open_ogip(tmp_path / "two.fits")
+    first, second = back.region.item().split(" or ")
+    assert first.startswith("(icrs;circle(83.84")
+    assert second.startswith("(icrs;circle(83.41")
+    np.testing.assert_allclose([back.lon, back.lat], [spectrum.lon, spectrum.lat], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"'RA---TAN'", b"'RA---XXX'"),
+        (b"CTYPE1  =", b"CTYPE9  ="),
+        (b"'SHAPE   '", b"'SHOPE   '"),
+        (b"circle", b"pie   "),
+        (b"circle", b"!point"),
+        (b"circle", b"circus"),
+        (b"circle", b"\xff\xffrcle"),
+    ],
+)
+def test_a_table_of_the_region_that_tells_nothing(spectrum, tmp_path, old, new):
+    to_ogip(spectrum, tmp_path / "pha.fits")
+    without_cards(tmp_path / "pha.fits")
+    data = (tmp_path / "pha.fits").read_bytes()
+    assert old in data
+    (tmp_path / "pha.fits").write_bytes(data.replace(old, new))
+    back = open_ogip(tmp_path / "pha.fits")
+    assert not {"region", "lon", "lat"} & set(back.coords)
+
+
+def test_regions_that_get_no_table(ds, spectrum, tmp_path):
+    pixels = ds.onoff.to_spectrum(CirclePixelRegion(PixCoord(19.5, 19.5), 3))
+    both = ds.onoff.to_spectrum(TUTORIAL | SHAPES["polygon"])
+    for number, one in enumerate((pixels, both, spectrum.assign_coords(region="the Crab"))):
+        to_ogip(one, tmp_path / f"{number}.fits")
+        with fits.open(tmp_path / f"{number}.fits") as file:
+            assert "REGION" not in [hdu.name for hdu in file]
+        assert open_ogip(tmp_path / f"{number}.fits").region.item() == one.region.item()
 
 
 def test_other_units(spectrum, tmp_path):
@@ -202,9 +322,10 @@ def rmf(n_grp, f_chan, n_chan, matrix, first=1) -> fits.HDUList:
     return fits.HDUList([fits.PrimaryHDU(), table, fits.BinTableHDU.from_columns(bounds, name="EBOUNDS")])
 
 
-def pha(folder: Path, **cards) -> Path:
+def pha(folder: Path, first: int = 1, **cards) -> Path:
     """A spectrum with BACKSCAL in a card, as X-ray programs write it."""
-    columns = [fits.Column("CHANNEL", "I", array=[1, 2, 3, 4]), fits.Column("COUNTS", "J", array=[5, 3, 0, 1])]
+    channels = np.arange(first, first + 4)
+    columns = [fits.Column("CHANNEL", "I", array=channels), fits.Column("COUNTS", "J", array=[5, 3, 0, 1])]
     table = fits.BinTableHDU.from_columns(columns, name="SPECTRUM")
     table.header.update({"HDUCLAS1": "SPECTRUM", "EXPOSURE": 100.0, "BACKSCAL": 0.5, "RESPFILE": "x.rmf", **cards})
     path = folder / "x.pha"
@@ -212,13 +333,16 @@ def pha(folder: Path, **cards) -> Path:
     return path
 
 
+@pytest.mark.parametrize("unstated", [False, True])
 @pytest.mark.parametrize("first", [0, 1])
-def test_groups_of_channels(tmp_path, first):
+def test_groups_of_channels(tmp_path, first, unstated):
     groups = rmf(
         [1, 2, 0], [[first], [first, first + 3], [0]], [[2], [1, 1], [0]], [[0.25, 0.75], [0.5, 0.125], []], first
     )
+    if unstated:
+        del groups[1].header["TLMIN4"]
     groups.writeto(tmp_path / "x.rmf")
-    ds = open_ogip(pha(tmp_path))
+    ds = open_ogip(pha(tmp_path, first))
     np.testing.assert_allclose(ds.edisp, [[0.25, 0.75, 0, 0], [0.5, 0, 0, 0.125], [0, 0, 0, 0]])
     assert ds.acceptance.values.tolist() == [0.5] * 4
     assert ds.mask_safe.values.all()
@@ -246,6 +370,11 @@ def test_alpha_scales_with_the_exposures(tmp_path):
         ({"EXPOSURE": "long"}, "card EXPOSURE = 'long' found, a number not below 0 accepted"),
         ({"BACKSCAL": "COL"}, "BACKSCAL: a number a channel is wanted"),
         ({"AREASCAL": 2.0}, "AREASCAL other than 1 is not supported"),
+        ({"EXPOSURE": 0.0}, r"card EXPOSURE = 0\.0 found, a number above 0 accepted: set it to the livetime"),
+        ({"HDUCLAS2": "NET"}, "card HDUCLAS2 = 'NET', counts less background, found, 'TOTAL' or 'BKG' accepted: take"),
+        ({"HDUCLAS3": "RATE"}, "card HDUCLAS3 = 'RATE' found, 'COUNT' accepted: multiply the rates"),
+        ({"CORRFILE": "corr.pha"}, "card CORRFILE = 'corr.pha' found, 'none' accepted: corrections are not supported"),
+        ({"BACKFILE": "x.pha"}, "card BACKFILE = 'x.pha', the file itself, found, another one or 'none' accepted"),
     ],
 )
 def test_spectra_at_fault(tmp_path, cards, message):
@@ -286,6 +415,100 @@ def test_matrices_of_another_kind(tmp_path, old, new, message):
     (tmp_path / "x.rmf").write_bytes(data.replace(old, new, 1))
     with pytest.raises(xonoff.FormatError, match=message):
         open_ogip(pha(tmp_path))
+
+
+def test_a_matrix_that_does_not_give_its_first_channel(tmp_path):
+    hdus = rmf([1], [[0]], [[1]], [[1]])
+    del hdus[1].header["TLMIN4"]
+    hdus.writeto(tmp_path / "x.rmf")
+    with pytest.raises(xonoff.FormatError, match="4 channels there from 1 on: give the first as TLMIN4"):
+        open_ogip(pha(tmp_path))
+
+
+SPECTRUM_COLUMNS = ("CHANNEL", "COUNTS", "QUALITY", "BACKSCAL")
+
+
+@pytest.mark.parametrize(
+    ("file", "table", "columns", "order", "message"),
+    [
+        (
+            "pha",
+            "SPECTRUM",
+            SPECTRUM_COLUMNS,
+            slice(None, None, -1),
+            "7 and 6 found in rows 1 and 2, numbers that incr",
+        ),
+        ("pha_bkg", "SPECTRUM", SPECTRUM_COLUMNS, slice(None, None, -1), "7 and 6 found in rows 1 and 2"),
+        ("pha", "SPECTRUM", ("CHANNEL",), [0, 1, 2, 2, 4, 5, 6, 7], "2 and 2 found in rows 3 and 4"),
+        ("pha_rmf", "EBOUNDS", ("CHANNEL",), [1, 0, 2, 3, 4, 5, 6, 7], "1 and 0 found in rows 1 and 2"),
+        ("pha", "EBOUNDS", ("CHANNEL",), slice(None, None, -1), "7 and 6 found in rows 1 and 2"),
+    ],
+)
+def test_channels_in_another_order(spectrum, tmp_path, file, table, columns, order, message):
+    to_ogip(spectrum, tmp_path / "pha.fits")
+    with fits.open(tmp_path / f"{file}.fits", mode="update") as hdus:
+        for column in columns:
+            hdus[table].data[column] = hdus[table].data[column][order].copy()
+    with pytest.raises(xonoff.FormatError, match=rf"{file}\.fits: HDU {table}: column CHANNEL: {message}"):
+        open_ogip(tmp_path / "pha.fits")
+
+
+@pytest.mark.parametrize(("file", "table"), [("pha_bkg", "SPECTRUM"), ("pha_rmf", "EBOUNDS"), ("pha", "EBOUNDS")])
+def test_other_channels(spectrum, tmp_path, file, table):
+    to_ogip(spectrum, tmp_path / "pha.fits")
+    with fits.open(tmp_path / f"{file}.fits", mode="update") as hdus:
+        hdus[table].data["CHANNEL"] += 1
+    message = r"column CHANNEL: 8 channels \(1 to 8\) found, 8 channels \(0 to 7\) as in pha.fits accepted: take"
+    with pytest.raises(xonoff.FormatError, match=rf"{file}\.fits: HDU {table}: {message}"):
+        open_ogip(tmp_path / "pha.fits")
+
+
+@pytest.mark.parametrize("form", ["D", "2I", None])
+def test_channels_that_are_no_integers(tmp_path, form):
+    rmf([0], [[1]], [[0]], [[]]).writeto(tmp_path / "x.rmf")
+    with fits.open(pha(tmp_path)) as file:
+        columns = [column for column in file[1].columns if column.name != "CHANNEL"]
+        if form:
+            columns.append(fits.Column("CHANNEL", form, array=np.ones((4, 2) if form == "2I" else 4)))
+        table = fits.BinTableHDU.from_columns(columns, file[1].header.copy(), name="SPECTRUM")
+        fits.HDUList([fits.PrimaryHDU(), table]).writeto(tmp_path / "y.pha")
+    message = "an integer a row is wanted" if form else "is missing"
+    with pytest.raises(xonoff.FormatError, match=f"y.pha: HDU SPECTRUM: column CHANNEL:? {message}"):
+        open_ogip(tmp_path / "y.pha")
+
+
+@pytest.mark.parametrize(("file", "where"), [("pha", "pha"), ("pha_bkg", "pha_bkg"), ("pha_rmf", "pha")])
+def test_files_have_to_agree_on_energies(spectrum, tmp_path, file, where):
+    to_ogip(spectrum, tmp_path / "pha.fits")
+    with fits.open(tmp_path / f"{file}.fits", mode="update") as hdus:
+        for column in ("E_MIN", "E_MAX"):
+            hdus["EBOUNDS"].data[column] *= 1 + 1e-6
+    open_ogip(tmp_path / "pha.fits")  # as two programs round
+    with fits.open(tmp_path / f"{file}.fits", mode="update") as hdus:
+        for column in ("E_MIN", "E_MAX"):
+            hdus["EBOUNDS"].data[column] *= 2
+    with pytest.raises(
+        xonoff.FormatError, match=rf"{where}\.fits: HDU EBOUNDS: columns E_MIN, E_MAX: energies (?s:.*) as in pha_rmf"
+    ):
+        open_ogip(tmp_path / "pha.fits")
+
+
+def test_backgrounds_at_fault(tmp_path):
+    rmf([0], [[1]], [[0]], [[]]).writeto(tmp_path / "x.rmf")
+    for cards, message in (
+        ({"EXPOSURE": 0.0}, r"card EXPOSURE = 0\.0 found"),
+        ({"HDUCLAS2": "NET"}, "card HDUCLAS2 = 'NET'"),
+        ({"first": 0}, "column CHANNEL: 4 channels"),
+    ):
+        pha(tmp_path, **cards).replace(tmp_path / "back.pha")
+        with pytest.raises(xonoff.FormatError, match=f"back.pha: HDU SPECTRUM: {message}"):
+            open_ogip(pha(tmp_path, BACKFILE="back.pha"))
+
+
+@pytest.mark.parametrize(("backscal", "there"), [(1.0, False), (0.5, True)])
+def test_an_acceptance_that_no_file_gives(tmp_path, backscal, there):
+    rmf([0], [[1]], [[0]], [[]]).writeto(tmp_path / "x.rmf")
+    assert ("acceptance" in open_ogip(pha(tmp_path, BACKSCAL=backscal))) == there
 
 
 def test_a_matrix_without_end(tmp_path, monkeypatch):
@@ -354,14 +577,39 @@ def test_what_is_not_written(ds, spectrum, tmp_path):
         xonoff.SchemaError, match=r"counts on \('energy',\) are wanted, .* found: use to_spectrum first"
     ):
         to_ogip(ds, path)
-    with pytest.raises(xonoff.SchemaError, match="no livetime: add the coordinate livetime"):
+    with pytest.raises(
+        xonoff.SchemaError, match=r"pha\.fits: not written: the dataset has no livetime: add the coordinate"
+    ):
         to_ogip(spectrum.drop_vars("livetime"), path)
     with pytest.raises(xonoff.SchemaError, match="off counts without acceptance_off found: add it"):
         to_ogip(spectrum.drop_vars("acceptance_off"), path)
-    with pytest.raises(xonoff.SchemaError, match=r"exposure with a livetime of 0\.0 s found"):
-        to_ogip(spectrum.assign_coords(livetime=0.0 * spectrum.livetime), path)
+    for seconds in (0.0, np.inf):
+        livetime = xr.Variable("obs", [seconds, seconds], {"units": "s"})
+        message = rf"pha\.fits: not written: a livetime of {seconds} s found, a positive, finite one accepted: give"
+        with pytest.raises(xonoff.SchemaError, match=message):
+            to_ogip(spectrum.assign_coords(livetime=livetime), path)
     with pytest.raises(xonoff.FormatError, match="FITS is written uncompressed here"):
         to_ogip(spectrum, tmp_path / "pha.fits.gz")
+    for name in (".hid.fits", "z .fits ", " z.fits", "z\\y.fits"):
+        with pytest.raises(
+            xonoff.FormatError, match=r"not written: the file name '.*' found, one without a leading dot"
+        ):
+            to_ogip(spectrum, tmp_path / name)
+    with pytest.raises(xonoff.FormatError, match=r"é\.fits: not written: HDU SPECTRUM: card BACKFILE holds"):
+        to_ogip(spectrum, tmp_path / "é.fits")
+    with pytest.raises(
+        xonoff.SchemaError, match=r"pha\.fits: not written: name 'Krebs-é' found, .* ds.onoff.copy\(name"
+    ):
+        to_ogip(spectrum.onoff.copy("Krebs-é"), path)
+    with pytest.raises(
+        xonoff.SchemaError, match=r"not written: region 'a\\nb' found, one line of printable ASCII accept"
+    ):
+        to_ogip(spectrum.assign_coords(region="a\nb"), path)
+    wide = spectrum.assign(exposure=spectrum.exposure.expand_dims({"y_exposure": 2, "x_exposure": 2}, (1, 2)))
+    with pytest.raises(
+        xonoff.SchemaError, match=r"pha\.fits: not written: exposure on .* found, \('energy_true',\) acc"
+    ):
+        to_ogip(wide, path)
     assert not list(tmp_path.iterdir())
     (tmp_path / "pha_arf.fits").write_text("mine")
     with pytest.raises(FileExistsError, match=r"pha_arf\.fits"):
@@ -379,6 +627,77 @@ def test_a_failed_write_leaves_the_old_files(spectrum, tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         to_ogip(spectrum.assign(counts=spectrum.counts + 1), path, overwrite=True)
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+@pytest.mark.parametrize("last", ["pha.fits", "pha_arf.fits"])
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_failed_publication_is_taken_back(spectrum, tmp_path, monkeypatch, last, links, linked):
+    """Old files are there again, also if the file system has no links, or the files are links to another folder."""
+    path = tmp_path / "pha.fits"
+    to_ogip(spectrum.drop_vars("edisp"), path)
+    if linked:
+        (tmp_path / "elsewhere").mkdir()
+        for old in list(tmp_path.glob("*.fits")):
+            old.rename(tmp_path / "elsewhere" / old.name)
+            old.symlink_to(tmp_path / "elsewhere" / old.name)
+    folder = tmp_path / "elsewhere" if linked else tmp_path
+    before, names, replace = contents(folder), sorted(p.name for p in tmp_path.iterdir()), os.replace
+
+    def refuse(source, target):
+        if Path(target).name == last:
+            raise OSError(f"the disk has no room for {last}")
+        replace(source, target)
+
+    def no_links(source, target):
+        raise OSError("links are not supported")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(OSError, match=f"no room for {last}"):
+        to_ogip(spectrum.assign(counts=spectrum.counts + 1), path, overwrite=True)
+    assert contents(folder) == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
+    monkeypatch.undo()
+    to_ogip(spectrum, path, overwrite=True)
+    if not linked:  # links out of the folder are not followed in reading
+        assert_equal(open_ogip(path), spectrum)
+    assert len(list(folder.iterdir())) == (3 if linked else 4)  # nothing is left of what was kept aside
+
+
+def test_files_that_appear_meanwhile_stay_alone(spectrum, tmp_path, monkeypatch):
+    path = tmp_path / "pha.fits"
+    write = xonoff.io.ogip.write_rmf
+
+    def appear(*args):
+        write(*args)
+        path.write_text("theirs")
+
+    monkeypatch.setattr(xonoff.io.ogip, "write_rmf", appear)
+    with pytest.raises(FileExistsError, match=r"pha\.fits exists"):
+        to_ogip(spectrum, path)
+    assert contents(tmp_path) == {"pha.fits": b"theirs"}
+
+
+def test_overwriting_removes_companions_that_are_no_longer_named(spectrum, tmp_path):
+    path = tmp_path / "q.fits"
+    bare = spectrum.drop_vars(
+        ["counts_off", "acceptance_off", "exposure", "edisp", "energy_true", "energy_true_bounds"]
+    )
+    to_ogip(spectrum, path)
+    to_ogip(spectrum, tmp_path / "r.fits")
+    (tmp_path / "r_arf.fits").rename(tmp_path / "q_arf.fits")  # of another writing
+    to_ogip(bare, path, overwrite=True)
+    assert sorted(p.name for p in tmp_path.glob("q*")) == ["q.fits", "q_arf.fits"]
+    assert_equal(open_ogip(path), bare)
+    path.write_text("no FITS")
+    to_ogip(spectrum, path, overwrite=True)
+    assert_equal(open_ogip(path), spectrum)
 
 
 def test_files_of_two_writings_are_not_mixed(spectrum, tmp_path):

@@ -1,15 +1,21 @@
 import json
 import os
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 from datasets import make
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 import xonoff
+from xonoff.io import atomic
 from xonoff.io.project import from_dict, open_datasets, save_datasets, to_dict
 
 MODELS = json.dumps([{"name": "crab", "spectral": {"type": "pl", "index": 2.3}}])
+FORMS = pytest.mark.parametrize("form", ["fits", "netcdf", "zarr"])
 
 
 def three() -> list[xr.Dataset]:
@@ -19,7 +25,18 @@ def three() -> list[xr.Dataset]:
     return [*maps, make(3).onoff.to_spectrum(CirclePixelRegion(PixCoord(4, 3), 1.5))]
 
 
-@pytest.mark.parametrize("form", ["fits", "netcdf", "zarr"])
+def spectrum(name: str, factor: int = 1) -> xr.Dataset:
+    ds = three()[2].onoff.copy(name)
+    ds["counts"] = ds.counts * factor
+    return ds
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder, with its bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@FORMS
 def test_there_and_back(tmp_path, form):
     datasets = three()
     save_datasets(datasets, tmp_path / "crab.yaml", format=form)
@@ -60,6 +77,251 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [ds.onoff.name for ds in open_datasets(path)] == ["run 1", "run 3"]
 
 
+@FORMS
+def test_a_failed_overwrite_changes_nothing(tmp_path, form):
+    path = tmp_path / "p.yaml"
+    save_datasets([spectrum("a"), make(1).onoff.copy("b")], path, format=form)
+    before = tree(tmp_path)
+    bad = make(2).onoff.copy("b").assign(psf=("energy", ["x"] * 4))  # found out when it is written
+    bad = bad if form == "fits" else bad.assign_attrs(odd={"a": 1})
+    with pytest.raises(xonoff.XonoffError, match=r"p\.yaml: not written: dataset 'b'") as caught:
+        save_datasets([spectrum("a", 2), bad], path, format=form, overwrite=True)
+    assert ".part" not in str(caught.value)
+    assert tree(tmp_path) == before
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_failure_removes_no_file_of_others(tmp_path):
+    (tmp_path / "p_a_bkg.fits").write_text("mine")
+    bad = make(2).onoff.copy("b").assign(psf=("energy", ["x"] * 4))
+    for first in (make(1).onoff.copy("a"), spectrum("a")):
+        with pytest.raises((xonoff.SchemaError, FileExistsError)):
+            save_datasets([first, bad], tmp_path / "p.yaml")
+        assert tree(tmp_path) == {"p_a_bkg.fits": b"mine"}
+    with pytest.raises(FileExistsError, match=r"p_a_bkg\.fits exists"):
+        save_datasets([spectrum("a")], tmp_path / "p.yaml")
+    save_datasets([make(1).onoff.copy("a")], tmp_path / "p.yaml")  # writes no such file
+    assert (tmp_path / "p_a_bkg.fits").read_text() == "mine"
+
+
+@FORMS
+@pytest.mark.parametrize("renameat2", [True, False])
+@pytest.mark.parametrize("failing", range(3))
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_failure_while_names_are_given(tmp_path, monkeypatch, form, renameat2, failing, overwrite):
+    path = tmp_path / "p.yaml"
+    if overwrite:
+        save_datasets([make(1).onoff.copy("a")], path, format=form)
+    before, calls = tree(tmp_path), []
+    name = "_swap" if overwrite else "_rename_to_free_name"
+    give = getattr(atomic, name)
+
+    def fail_once(source, target):
+        if target.parent == tmp_path:  # not within the temporary folder
+            calls.append(target)
+            if len(calls) == failing + 1:
+                raise OSError("broken disk")
+        give(source, target)
+
+    monkeypatch.setattr(atomic, name, fail_once)
+    if not renameat2:
+        monkeypatch.setattr(atomic, "_renameat2", lambda *arguments: False)
+    with pytest.raises(OSError, match="broken disk"):
+        save_datasets([make(2).onoff.copy("a"), make(3).onoff.copy("b")], path, format=form, overwrite=overwrite)
+    assert (calls[failing].name == "p.yaml") == (failing == 2)  # the last
+    assert tree(tmp_path) == before
+    assert not list(tmp_path.glob(".*"))
+    monkeypatch.undo()
+    save_datasets([make(2).onoff.copy("a"), make(3).onoff.copy("b")], path, format=form, overwrite=overwrite)
+    assert [int(ds.counts.sum()) for ds in open_datasets(path)] == [int(make(n).counts.sum()) for n in (2, 3)]
+
+
+def test_what_cannot_be_put_back_is_kept(tmp_path, monkeypatch):
+    path = tmp_path / "p.yaml"
+    save_datasets([make(1).onoff.copy("a")], path)
+    old, swap, broken = (tmp_path / "p_a.fits").read_bytes(), atomic._swap, []
+
+    def breaks(source, target):
+        if broken or target.name == "p.yaml":
+            broken.append(target)
+            raise OSError("broken disk")
+        swap(source, target)
+
+    monkeypatch.setattr(atomic, "_swap", breaks)
+    with pytest.raises(OSError, match="broken disk") as caught:
+        save_datasets([make(2).onoff.copy("a")], path, overwrite=True)
+    (kept,) = tmp_path.glob("p_a.fits.*.old")
+    assert kept.read_bytes() == old
+    assert str(kept) in caught.value.__notes__[0]
+
+
+def test_names_that_are_something_else(tmp_path):
+    (tmp_path / "p_a.fits").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"p_a\.fits is a directory"):
+        save_datasets([make(1).onoff.copy("a")], tmp_path / "p.yaml", overwrite=True)
+    (tmp_path / "p_a.zarr").mkdir()
+    with pytest.raises(FileExistsError, match=r"p_a\.zarr is a directory but not a Zarr store"):
+        save_datasets([make(1).onoff.copy("a")], tmp_path / "p.yaml", format="zarr", overwrite=True)
+    (tmp_path / "p_b.fits").symlink_to("data.fits")
+    (tmp_path / "p_c.fits").symlink_to("data.fits")
+    with pytest.raises(FileExistsError, match="links give it two of the names"):
+        save_datasets([make(1).onoff.copy("b"), make(2).onoff.copy("c")], tmp_path / "p.yaml", overwrite=True)
+    assert not tree(tmp_path)
+    with pytest.raises(FileNotFoundError, match="gone is not a directory"):
+        save_datasets([make(1)], tmp_path / "gone" / "p.yaml")
+
+
+@FORMS
+@pytest.mark.parametrize("chunks", [None, {}])
+def test_lazy_datasets_over_their_own_files(tmp_path, form, chunks):
+    path = tmp_path / "o.yaml"
+    save_datasets([make(1).onoff.copy("a b"), make(2).onoff.copy("a_b"), spectrum("c")], path, format=form)
+    opened = open_datasets(path, chunks=chunks)
+    order = [opened[1], opened[0], opened[2].onoff.copy("a.b")]
+    save_datasets(order, path, format=form, overwrite=True)
+    back = open_datasets(path)
+    assert [ds.onoff.name for ds in back] == ["a_b", "a b", "a.b"]
+    for ds, ours in zip(back, (make(2), make(1), spectrum("c")), strict=True):
+        np.testing.assert_array_equal(ds.counts, ours.counts)
+
+
+@pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
+def test_no_file_is_of_two_datasets(tmp_path, order):
+    datasets = [spectrum("x"), spectrum("x_bkg", 2), spectrum("x_bkg_bkg", 3), make(1).onoff.copy("X_arf")][order]
+    for _ in range(2):
+        save_datasets(datasets, tmp_path / "p.yaml", overwrite=True)
+        for ds, back in zip(datasets, open_datasets(tmp_path / "p.yaml", checksum=True), strict=True):
+            assert back.onoff.name == ds.onoff.name
+            np.testing.assert_array_equal(back.counts, ds.counts)
+            np.testing.assert_array_equal(back.counts_off, ds.counts_off)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(min_size=1), st.text())
+@example("R&D *x", "- &a *a")
+@example("&a", "*a")
+@example("x" * 300, "2020-01-01")
+@example("\ud800", "\0")
+def test_any_text_comes_back(name, text):
+    import xonoff.io.project as project
+
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(project.store, "to_netcdf", lambda ds, path, overwrite: path.write_bytes(b""))  # of the YAML only
+        patch.setattr(project, "open_dataset", lambda path, **options: make(1).assign_attrs(name="other"))
+        models = [{"text": text, text: 1.5}]
+        datasets = [make(1).assign_attrs(name=each, models=json.dumps(models)) for each in (name, f"{name}'")]
+        save_datasets(datasets, f"{folder}/p.yaml", format="netcdf")
+        first, second = open_datasets(f"{folder}/p.yaml")
+    assert (first.attrs["name"], second.attrs["name"]) == (name, f"{name}'")
+    assert json.loads(second.attrs["models"]) == models
+
+
+@pytest.mark.parametrize("stem", ["é" * 40, "x" * 120, ".p", "a\\b", "a b"])
+def test_names_of_projects(tmp_path, stem):
+    datasets = [spectrum("q" * 60), spectrum("r" * 60), make(1)]
+    save_datasets(datasets, tmp_path / f"{stem}.yaml")
+    assert [ds.onoff.name for ds in open_datasets(tmp_path / f"{stem}.yaml")] == [ds.onoff.name for ds in datasets]
+
+
+@FORMS
+def test_models_are_those_of_the_yaml(tmp_path, form):
+    save_datasets([make(1).assign_attrs(models=MODELS)], tmp_path / "p.yaml", format=form)
+    (ds,) = open_datasets(tmp_path / "p.yaml")
+    assert json.loads(ds.attrs["models"]) == json.loads(MODELS)
+    text = (tmp_path / "p.yaml").read_text()
+    (tmp_path / "p.yaml").write_text(text[: text.index("  models:")])
+    (ds,) = open_datasets(tmp_path / "p.yaml")
+    assert "models" not in ds.attrs
+
+
+@FORMS
+def test_sky_models_come_back(tmp_path, form):
+    from xonoff.models import PointSource, PowerLaw1D, SkyModel, to_json
+
+    text = to_json(
+        [SkyModel(name, PowerLaw1D(3.5e-11, 1, x), PointSource(83.63, 22.01)) for name, x in (("a", 2), ("b", 0.1))]
+    )
+    save_datasets([make(1).assign_attrs(models=text), make(2)], tmp_path / "p.yaml", format=form)
+    first, second = open_datasets(tmp_path / "p.yaml")
+    assert json.loads(first.attrs["models"]) == json.loads(text)
+    assert "models" not in second.attrs
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**1000), 2**1000))
+def test_numbers_of_models_come_back(number):
+    import yaml
+
+    entry = to_dict(xr.Dataset(attrs={"models": json.dumps([{"a": number}])}))
+    back = yaml.safe_load(yaml.safe_dump(entry))["models"][0]["a"]
+    assert (back, type(back)) == (number, type(number))
+
+
+def test_types_are_held_against_the_files(tmp_path):
+    spectrum("s").drop_vars(["counts_off", "acceptance", "acceptance_off"]).onoff.to_ogip(tmp_path / "s.fits")
+    spectrum("o").onoff.to_ogip(tmp_path / "o.fits")
+    make(1).onoff.to_fits(tmp_path / "m.fits")
+    make(1).onoff.to_map_dataset().onoff.to_fits(tmp_path / "b.fits")
+    right = {
+        ("s", "SpectrumDataset"), ("s", "SpectrumDatasetOnOff"),  # all PHA files are of this type in gammapy
+        ("o", "SpectrumDatasetOnOff"), ("m", "MapDatasetOnOff"), ("b", "MapDataset"),
+    }  # fmt: skip
+    for file in "somb":
+        for kind in ("SpectrumDataset", "SpectrumDatasetOnOff", "MapDataset", "MapDatasetOnOff"):
+            entry = {"name": "n", "type": kind, "filename": f"{file}.fits"}
+            if (file, kind) in right:
+                assert from_dict(entry, folder=tmp_path).onoff.name == "n"
+                continue
+            with pytest.raises(xonoff.FormatError, match=f"type '{kind}' found, but {file}.fits holds a "):
+                from_dict(entry, folder=tmp_path)
+    assert from_dict({"filename": "o.fits"}, folder=tmp_path).onoff.name == "o"
+
+
+def test_projects_and_lists_are_verified(tmp_path):
+    save_datasets([make(1), spectrum("s")], tmp_path / "p.yaml")
+    for name in ("p_run_1.fits", "p_s_rmf.fits"):
+        data = bytearray((tmp_path / name).read_bytes())
+        data[-2880] ^= 1
+        (tmp_path / name).write_bytes(data)
+        for path in (tmp_path / "p.yaml", [tmp_path / "p_run_1.fits", tmp_path / "p_s.fits"]):
+            with pytest.raises(xonoff.FormatError, match=rf"{name}.*(DATASUM|CHECKSUM|checksum)"):
+                open_datasets(path, checksum=True)
+        data[-2880] ^= 1
+        (tmp_path / name).write_bytes(data)
+    assert len(open_datasets(tmp_path / "p.yaml", checksum=True)) == 2
+    off = make(1)
+    off["counts_off"] = off.counts_off + 1e-5
+    save_datasets([off], tmp_path / "r.yaml")
+    assert float((open_datasets(tmp_path / "r.yaml")[0].counts_off % 1).max()) == 0
+    assert float((open_datasets(tmp_path / "r.yaml", round_counts_off=False)[0].counts_off % 1).max()) > 0
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (5, "int found, the path of a project \\(.yaml\\) or a list of paths of datasets accepted"),
+        (b"p.yaml", "bytes found, the path of a project"),
+        ({}, "dict found, the path of a project"),
+        ([None], "list of paths, entry 1: NoneType found, the path of a project"),
+        ([], "an empty list found, the path of a project"),
+        (".", "a directory found, the path of a project, a YAML file, accepted; files of datasets are given as a list"),
+        (os.devnull, "a device found, the path of a project, a YAML file, accepted"),
+        ("a\0b.yaml", "null (byte|character).*: the path of a project, a YAML file, accepted"),
+        ("a" * 5000, "too long.*: the path of a project, a YAML file, accepted"),
+    ],
+)
+def test_what_is_no_project(path, message):
+    with pytest.raises(xonoff.FormatError, match=message):
+        open_datasets(path)
+
+
+def test_files_that_are_no_project(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.yaml: no such file found, the path of a project, a YAML file"):
+        open_datasets(tmp_path / "none.yaml")
+    make(1).onoff.to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(xonoff.FormatError, match=r"a\.nc: this is no YAML.*given as a list of paths"):
+        open_datasets(tmp_path / "a.nc")
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -69,6 +331,16 @@ def test_whole_or_not_at_all(tmp_path, monkeypatch):
         (lambda path: save_datasets([make(1).assign_attrs(name="")], path), "a dataset has no name"),
         (lambda path: save_datasets([make(1)], path, format="asdf"), "format 'asdf' found, 'fits', 'netcdf', 'zarr'"),
         (lambda path: save_datasets([make(1)], path.with_suffix(".txt")), "a project is a YAML file"),
+        (lambda path: save_datasets([make(1), 3], path), "datasets, entry 2: int found, Dataset accepted"),
+        (lambda path: save_datasets([make(1)], path.with_stem("p" * 200)), "a name of up to 140 bytes is accepted"),
+        (
+            lambda path: save_datasets([make(1).assign_attrs(models='[{"a": NaN}]')], path),
+            "attrs\\['models'\\], item 1: key a: float 'nan' found",
+        ),
+        (
+            lambda path: save_datasets([make(1).assign_attrs(models=json.dumps([{"a": "x" * (17 << 20)}]))], path),
+            "bytes, up to 16777216 accepted",
+        ),
         (lambda path: save_datasets([make(1).assign_attrs(models="{")], path), "attrs\\['models'\\] is no JSON list"),
     ],
 )
@@ -96,7 +368,42 @@ def test_what_is_not_written(tmp_path, call, message):
         ("datasets: [{name: a, filename: ok.fits, models: 3}]", "dataset 'a': models: '3' found, a list"),
         ("components: 1\ndatasets: [{name: a, filename: ok.fits}]", "key components: '1' found"),
         ("datasets: [{name: a, filename: !!python/object:os.system x}]", "this is no YAML"),
-        ("a: &x [1]\nb: [*x, *x]\ndatasets: []", "anchors and aliases"),
+        ("a: &x [1]\nb: [*x, *x]\ndatasets: []", "line 1: anchors and aliases"),
+        ("a: [*x]", "line 1: anchors and aliases"),
+        ("a: " + "[" * 5000, "nested too deeply"),
+        ("a: 2020-13-45", "this is no YAML"),
+        ("a: !!bool x", "this is no YAML"),
+        ("a: !!timestamp x", "this is no YAML"),
+        ("datasets: []", "key datasets: an empty list found"),
+        (
+            "datasets: [{name: a, filename: ok.fits, models: [{b: 2020-01-01}]}]",
+            "entry 1: dataset 'a': models, item 1: key b: date '2020-01-01' found",
+        ),
+        (
+            "datasets: [{name: a, filename: ok.fits, models: [{b: [1, !!binary aGk=]}]}]",
+            "models, item 1: key b, item 2: bytes",
+        ),
+        ("datasets: [{name: a, filename: ok.fits, models: [{b: !!set {x}}]}]", "models, item 1: key b: set"),
+        ("datasets: [{name: a, filename: ok.fits, models: [{b: .nan}]}]", "models, item 1: key b: float 'nan' found"),
+        (
+            "datasets: [{name: a, filename: ok.fits, models: [{on: 1}]}]",
+            "models, item 1: key True found, text accepted",
+        ),
+        (
+            "components: [{a: 1}, {datasets_names: 5}]\ndatasets: [{name: a, filename: ok.fits}]",
+            "key components, item 2: key datasets_names: '5' found, a name or a list of names accepted",
+        ),
+        (
+            'datasets: [{name: a, filename: "a\\0b"}]',
+            "filename 'a.x00b' found .*null.*, the name of a file in the folder",
+        ),
+        (f"datasets: [{{name: a, filename: {'a' * 5000}}}]", "filename 'a{80}...' found .*too long"),
+        ("datasets: [{name: a, filename: ok.fits, type: SpectrumDataset}]", "entry 1: .* holds a MapDatasetOnOff"),
+        (
+            "datasets: [{name: a, filename: ok.fits}, {name: a, filename: ok.fits}]",
+            "entry 2: the name 'a' is that of entry 1 too",
+        ),
+        ("datasets: [{filename: ok.fits}, {filename: ok.fits}]", "entry 2: the name 'run 1' is that of entry 1 too"),
     ],
 )
 def test_projects_at_fault(tmp_path, text, message):

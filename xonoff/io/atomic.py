@@ -3,7 +3,7 @@
 `replacing` is for files (FITS, netCDF), `replacing_store` for Zarr directories. Both hand out a temporary path beside
 the target; when the block ends without an exception what was written there is flushed to disk and takes the target's
 name in one step of the file system. Until then the target is untouched, so a process killed at any moment leaves the
-old data or the new.
+old data or the new. `replacing_together` does this for several of them; each takes its name in a step of its own.
 
 Temporary names are ``.{name}.{host}.{pid}.{random}.part``. A killed process leaves one behind; the next write to the
 same target removes it once that process is gone. A symbolic link is followed: the link stays and the data it
@@ -18,11 +18,11 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing", "replacing_store"]
+__all__ = ["replacing", "replacing_store", "replacing_together"]
 
 _AT_FDCWD = -100
 STRAGGLERS = 4  # rounds of cleaning up after a failure
@@ -63,8 +63,7 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator
     'whole'
     """
     target = _target(path, overwrite)
-    if target.is_dir():
-        raise IsADirectoryError(f"{target} is a directory; give the name of a file to write")
+    _check_file(target)
     with _beside(target) as part:
         yield part
         _sync(part)
@@ -114,23 +113,108 @@ def replacing_store(path: str | os.PathLike[str], overwrite: bool = False) -> It
     ['zarr.json']
     """
     target = _target(path, overwrite)
-    if target.exists():
-        if not target.is_dir():
-            raise NotADirectoryError(f"{target} is a file, not a Zarr store; remove it or choose another name")
-        if not any((target / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")):
-            raise FileExistsError(
-                f"{target} is a directory but not a Zarr store, so it is not replaced; remove it or choose another name"
-            )
+    _check_store(target)
     with _beside(target) as part:
         yield part
-        for folder, _, files in os.walk(part):
-            for name in files:
-                _sync(Path(folder, name))
-            _sync(Path(folder))
+        _sync_tree(part)
         if overwrite:
             _swap(part, target)
         else:
             _rename_to_free_name(part, target)
+
+
+@contextmanager
+def replacing_together(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator[Path]:
+    """Write several files and Zarr directories, which take their names in one folder when the block succeeds.
+
+    If one of them cannot have its name, those that already have theirs are taken back, and what they replaced is put
+    back. Only a kill while the names are given, after all is written, leaves some of the old and some of the new.
+
+    Parameters
+    ----------
+    path : path
+        The file that names the others: it has to be among what the block writes, and takes its name last.
+    overwrite : bool
+        Replace existing files and Zarr stores. If False, none of the names may exist, or appear while the block runs.
+
+    Yields
+    ------
+    Path
+        A new folder, beside `path`, to write into under the final names.
+
+    Raises
+    ------
+    FileExistsError
+        If one of the names exists and `overwrite` is False, or is a directory that is not a Zarr store.
+    IsADirectoryError, NotADirectoryError
+        If a file would replace a directory, or a Zarr store a file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> with replacing_together(target) as folder:
+    ...     _ = (folder / "b.txt").write_text("of a")
+    ...     _ = (folder / "a.txt").write_text("names b")
+    >>> sorted(entry.name for entry in target.parent.iterdir())
+    ['a.txt', 'b.txt']
+    """
+    _target(path, overwrite)
+    last = Path(os.path.realpath(Path(path).parent), Path(path).name)
+    with _beside(last) as part:
+        part.mkdir()
+        yield part
+        _sync_tree(part)
+        names = sorted(os.listdir(part), key=lambda name: (name == last.name, name))
+        targets = {part / name: _target(last.with_name(name), overwrite) for name in names}
+        for source, target in targets.items():
+            (_check_store if source.is_dir() else _check_file)(target)
+            if list(targets.values()).count(target) > 1:
+                raise FileExistsError(f"{target}: links give it two of the names to write; remove them")
+        _publish(targets, overwrite)
+
+
+def _publish(targets: Mapping[Path, Path], overwrite: bool) -> None:
+    """Move every source to its target; if one fails, everything is put back."""
+    new = {source: source.stat() for source in targets}
+    try:
+        for source, target in targets.items():
+            (_swap if overwrite else _rename_to_free_name)(source, target)
+    except BaseException as error:
+        for source, target in targets.items():
+            if not (target.exists() and os.path.samestat(target.stat(), new[source])):
+                continue
+            try:
+                if source.exists() and not os.path.samestat(source.stat(), new[source]):  # what was replaced
+                    _swap(source, target)
+                elif target.is_dir():
+                    os.rename(target, source)
+                else:
+                    target.unlink()
+            except OSError as second:
+                kept = target.with_name(f"{target.name}.{secrets.token_hex(4)}.old")
+                if source.exists():  # or it would go with the temporary folder
+                    os.rename(source, kept)
+                error.add_note(f"{target} could not be put back ({second}); if it was there before it is now {kept}")
+        raise
+
+
+def _check_file(target: Path) -> None:
+    """Refuse a target that a file must not replace."""
+    if target.is_dir():
+        raise IsADirectoryError(f"{target} is a directory; give the name of a file to write")
+
+
+def _check_store(target: Path) -> None:
+    """Refuse a target that a Zarr store must not replace."""
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise NotADirectoryError(f"{target} is a file, not a Zarr store; remove it or choose another name")
+    if not any((target / name).is_file() for name in ("zarr.json", ".zgroup", ".zarray")):
+        raise FileExistsError(
+            f"{target} is a directory but not a Zarr store, so it is not replaced; remove it or choose another name"
+        )
 
 
 def _target(path: str | os.PathLike[str], overwrite: bool) -> Path:
@@ -202,6 +286,13 @@ def _remove(path: Path) -> None:
             return
 
 
+def _sync_tree(path: Path) -> None:
+    for folder, _, files in os.walk(path):
+        for name in files:
+            _sync(Path(folder, name))
+        _sync(Path(folder))
+
+
 def _sync(path: Path) -> None:
     """Flush a file or directory to disk."""
     if os.name != "posix" and path.is_dir():  # only POSIX opens directories
@@ -236,6 +327,7 @@ def _rename_to_free_name(part: Path, target: Path) -> None:
             os.rename(part, target)  # refused by the system if a directory with content has appeared
         else:
             os.link(part, target)
+            part.unlink()
     except OSError as error:
         if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
             raise _exists(target) from error
@@ -268,4 +360,4 @@ def _swap_by_turns(part: Path, target: Path) -> None:
     except BaseException:
         os.rename(aside, target)
         raise
-    _remove(aside)
+    os.rename(aside, part)

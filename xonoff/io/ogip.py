@@ -2,10 +2,12 @@
 
 A spectrum ``pha_x.fits`` names its companions ``pha_x_bkg.fits``, ``pha_x_arf.fits`` and ``pha_x_rmf.fits`` in its
 header. Acceptances are ``BACKSCAL``, the exposure is effective area times ``EXPOSURE``, bins outside ``mask_safe`` have
-``QUALITY`` 5. Files are written in keV, cm2 and s, and read in any unit. What the standard has no place for (the name,
-``mask_fit``, position and region, the table of observations) is kept in columns, cards and tables of its own.
+``QUALITY`` 5, those of ``mask_fault`` 1. Files are written in keV, cm2 and s, and read in any unit. What the standard
+has no place for (the name, ``mask_fit``, position and region, the table of observations) is kept in columns, cards and
+tables of its own; a simple region also in a table ``REGION``, as in gammapy's files (`xonoff.io.ogip_region`).
 
-The response is in `xonoff.io.ogip_response`.
+The response is in `xonoff.io.ogip_response`, what is refused in `xonoff.io.ogip_checks`, and how the files get their
+names in `xonoff.io.ogip_files`.
 
 References
 ----------
@@ -18,7 +20,6 @@ import re
 import secrets
 import zlib
 from collections.abc import Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +29,14 @@ import xarray as xr
 
 from xonoff.axes import axis_coords
 from xonoff.duck import small_values
-from xonoff.errors import FormatError, SchemaError
-from xonoff.io.atomic import replacing
+from xonoff.errors import FormatError, XonoffError
 from xonoff.io.bands import fault
 from xonoff.io.hdu import HDU
 from xonoff.io.hdu_writer import HDUWriter
 from xonoff.io.observations import gti_table, meta_table, read_gti, read_meta
+from xonoff.io.ogip_checks import check_channels, check_content, check_writable, is_file_name, read_channels
+from xonoff.io.ogip_files import LINKS, SET, companion_name, publishing
+from xonoff.io.ogip_region import read_region, region_table
 from xonoff.io.ogip_response import (
     COMMON,
     find_hdus,
@@ -46,7 +49,6 @@ from xonoff.io.ogip_response import (
     write_ebounds,
     write_rmf,
 )
-from xonoff.quantities import livetime
 from xonoff.schema import CONVENTIONS, VARIABLES, faults
 
 __all__ = ["is_ogip", "open_ogip", "to_ogip"]
@@ -54,12 +56,9 @@ __all__ = ["is_ogip", "open_ogip", "to_ogip"]
 Floats = npt.NDArray[np.float64]
 TEXT = np.dtypes.StringDType()
 HEAD_BYTES = 40 * 2880
-#: QUALITY of a channel: good, without a valid acceptance ("bad by software"), outside mask_safe ("bad by the user").
-GOOD, UNSCALED, UNSAFE = 0, 1, 5
-#: Cards of a PHA file that name its companions.
-LINKS = {"BACKFILE": "bkg", "ANCRFILE": "arf", "RESPFILE": "rmf"}
-#: Card that the files of one writing share, so that those of two are told apart after an interruption.
-SET = "SETID"
+#: QUALITY of a channel: good; of a mask at fault or without a valid acceptance ("bad by software"); outside mask_safe
+#: ("bad by the user").
+GOOD, BAD, UNSAFE = 0, 1, 5
 
 _SPECTRUM = re.compile(rb"(?:EXTNAME |HDUCLAS1)= +'SPECTRUM *'.*")
 
@@ -70,7 +69,8 @@ _SPECTRUM = re.compile(rb"(?:EXTNAME |HDUCLAS1)= +'SPECTRUM *'.*")
 def to_ogip(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
     """Write a spectrum as OGIP files: PHA and, for what it has, background, ARF and RMF beside it.
 
-    A dask dataset is computed. The files appear under their names when all of them are whole, the PHA file last.
+    A dask dataset is computed. The files appear under their names when all of them are whole, the PHA file last; if one
+    cannot be put in place, the old ones are put back.
 
     Parameters
     ----------
@@ -79,12 +79,16 @@ def to_ogip(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = F
     path : path
         The PHA file; the others have its name with ``_bkg``, ``_arf``, ``_rmf``.
     overwrite : bool
-        Replace existing files; otherwise they are refused.
+        Replace existing files; otherwise they are refused. Companions of the replaced PHA file which the new one has
+        not are removed.
 
     Raises
     ------
+    FormatError
+        If the name of the file is one that no card can hold, or is that of a gzip file.
     SchemaError
-        If the dataset is no spectrum, or has no counts or livetime; nothing is written.
+        If the dataset is no spectrum, has no counts or no positive livetime, or has a ``background``, for which there
+        is no place; nothing is written.
     FileExistsError
         If one of the files exists.
 
@@ -102,38 +106,22 @@ def to_ogip(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = F
     True
     """
     path = Path(path)
-    if path.suffix == ".gz":
-        raise FormatError(f"{path}: not written: FITS is written uncompressed here, name it .fits and gzip it after")
-    found = faults(ds)
-    if found:
-        raise SchemaError(f"{path}: not written, the dataset has {len(found)} faults:\n- " + "\n- ".join(found))
-    if "counts" not in ds or ds["counts"].dims != ("energy",):
-        dims = ds["counts"].dims if "counts" in ds else "no counts"
-        raise SchemaError(f"{path}: not written: counts on ('energy',) are wanted, {dims} found: use to_spectrum first")
-    missing = [name for name in ("acceptance", "acceptance_off") if name not in ds]
-    if "counts_off" in ds and missing:
-        raise SchemaError(f"{path}: not written: off counts without {missing[0]} found: add it with ds.assign")
-    seconds = float(livetime(ds))
+    seconds = check_writable(ds, path)
     parts = {"bkg": "counts_off" in ds, "arf": "exposure" in ds, "rmf": "edisp" in ds}
-    names = {part: _companion_name(path.name, part) for part, there in parts.items() if there}
+    links = {card: companion_name(path.name, part) if parts[part] else "none" for card, part in LINKS.items()}
     ds = ds.compute()
     primary = {SET: secrets.token_hex(8)}
-    with ExitStack() as stack:  # left in reverse: the file that names the others is published last
-        files = {"pha": stack.enter_context(replacing(path, overwrite))}
-        files |= {part: stack.enter_context(replacing(path.with_name(n), overwrite)) for part, n in names.items()}
-        links = {card: names.get(part, "none") for card, part in LINKS.items()}
-        _write_spectrum(ds, files["pha"], seconds, primary, links)
-        if "bkg" in files:
-            _write_spectrum(ds, files["bkg"], seconds, primary, {})
-        if "arf" in files:
-            write_arf(ds, files["arf"], seconds, primary)
-        if "rmf" in files:
-            write_rmf(ds, files["rmf"], primary)
-
-
-def _companion_name(name: str, part: str) -> str:
-    path = Path(name)
-    return f"{path.stem}_{part}{path.suffix}"
+    try:
+        with publishing(path, parts, overwrite) as files:
+            _write_spectrum(ds, files["pha"], seconds, primary, links)
+            if "bkg" in files:
+                _write_spectrum(ds, files["bkg"], seconds, primary, {})
+            if "arf" in files:
+                write_arf(ds, files["arf"], seconds, primary)
+            if "rmf" in files:
+                write_rmf(ds, files["rmf"], primary)
+    except XonoffError as error:
+        raise type(error)(f"{path}: not written: {error}") from error
 
 
 def _write_spectrum(
@@ -147,8 +135,9 @@ def _write_spectrum(
         "CHANNEL": np.arange(counts.size, dtype=np.int32),
         "COUNTS": counts.astype(np.int32 if whole else np.float64),
         "QUALITY": _quality(ds),
-        "BACKSCAL": _scale(ds, names[1]),
     }
+    if names[1] in ds:
+        columns["BACKSCAL"] = _scale(ds, names[1])
     if "mask_fit" in ds and links:
         columns["MASK_FIT"] = ds["mask_fit"].values
     name = str(ds.attrs.get("name") or "")
@@ -157,12 +146,13 @@ def _write_spectrum(
     cards |= {"BACKFILE": "none", "RESPFILE": "none", "ANCRFILE": "none", **links}
     cards |= {"POISSERR": True, "CHANTYPE": "PI", "DETCHANS": int(counts.size), "SYS_ERR": 0.0, "GROUPING": 0}
     cards |= {"TLMIN1": 0, "TLMAX1": int(counts.size) - 1, "OBS_ID": name}
+    cards |= {} if names[1] in ds else {"BACKSCAL": 1.0}
     with open(path, "w+b") as file:
         writer = HDUWriter(file)
         writer.primary({**primary, "NAME": name, **_position_cards(ds)})
         writer.table("SPECTRUM", columns, {"COUNTS": "count"}, cards)
         write_ebounds(writer, ds)
-        for table in (gti_table(ds), meta_table(ds) if links else None):
+        for table in (gti_table(ds), *((meta_table(ds), region_table(ds)) if links else ())):
             if table is not None:
                 title, values, column_units, table_cards = table
                 writer.table(title, values, column_units, table_cards)
@@ -180,7 +170,8 @@ def _quality(ds: xr.Dataset) -> npt.NDArray[np.int16]:
     """QUALITY; Sherpa takes a BACKSCAL of 0 for 1, so a channel that has it must not be good."""
     valid = (_scale(ds, "acceptance") > 0) & (_scale(ds, "acceptance_off") > 0)
     safe = ds["mask_safe"].values if "mask_safe" in ds else True
-    return np.where(safe, np.where(valid, GOOD, UNSCALED), UNSAFE).astype(np.int16)
+    sound = ~ds["mask_fault"].values if "mask_fault" in ds else True
+    return np.where(sound, np.where(safe, np.where(valid, GOOD, BAD), UNSAFE), BAD).astype(np.int16)
 
 
 def _position_cards(ds: xr.Dataset) -> dict[str, Any]:
@@ -232,12 +223,15 @@ def open_ogip(path: str | os.PathLike[str], *, checksum: bool = False) -> xr.Dat
     -------
     Dataset (energy)
         In memory. ``acceptance_off`` is the ``BACKSCAL`` of the background, scaled by its ``EXPOSURE`` over that of the
-        source, so that alpha is the ratio that XSPEC takes. What has no file is left out.
+        source, so that alpha is the ratio that XSPEC takes. What has no file is left out, and ``acceptance`` where
+        there is no background and ``BACKSCAL`` is the 1 of every file. ``mask_safe`` is where source and background
+        have ``QUALITY`` 0.
 
     Raises
     ------
     FormatError
-        If a file is damaged, has no such table or column, is outside of the folder, or is left of another writing.
+        If a file is damaged, has no such table or column, is outside of the folder, or is left of another writing; if
+        files differ in their channels or energies; if what is in them are not counts as detected.
     """
     path = Path(path)
     hdus = find_hdus(path, checksum)
@@ -246,18 +240,23 @@ def open_ogip(path: str | os.PathLike[str], *, checksum: bool = False) -> xr.Dat
     others = {part: find_hdus(file, checksum) for part, file in linked.items()}
     for part in linked:
         _check_set(hdus, others[part], path, linked[part], part)
-    seconds = read_number(spectrum, "EXPOSURE")
-    variables: dict[str, Any] = _channels(spectrum)
-    n = len(variables["counts"])
+    if "bkg" in linked and linked["bkg"].samefile(path):
+        raise fault(
+            spectrum, f"card BACKFILE = {linked['bkg'].name!r}, the file itself, found, another one or 'none' accepted"
+        )
+    seconds = _exposure(spectrum)
+    channels = read_channels(spectrum)
+    n = len(channels)
+    variables: dict[str, Any] = _read_counts(spectrum)
     if "bkg" in linked:
         off = find_table(others["bkg"], "SPECTRUM", linked["bkg"])
-        channels = _channels(off)
-        if len(channels["counts"]) != n:
-            raise fault(off, f"{len(channels['counts'])} channels found, {n} in {path.name}")
-        ratio = read_number(off, "EXPOSURE") / seconds if seconds > 0 else 1.0
-        variables |= {"counts_off": channels["counts"], "acceptance_off": channels["acceptance"] * ratio}
-    bounds = "rmf" if "EBOUNDS" in others.get("rmf", {}) else "pha"
-    energies = read_ebounds({"pha": hdus, **others}[bounds], {"pha": path, **linked}[bounds], n)
+        check_channels(off, channels, path.name)
+        found_off = _read_counts(off)
+        variables |= {"counts_off": found_off["counts"], "mask_safe": variables["mask_safe"] & found_off["mask_safe"]}
+        variables["acceptance_off"] = found_off["acceptance"] * (_exposure(off) / seconds)
+    elif "BACKSCAL" not in spectrum.units and spectrum.cards.get("BACKSCAL", 1) == 1:
+        del variables["acceptance"]
+    energies = _energies({"pha": hdus, **others}, {"pha": path, **linked}, channels)
     coords = axis_coords("energy", energies)
     true: Floats | None = None
     if "rmf" in linked:
@@ -271,6 +270,8 @@ def open_ogip(path: str | os.PathLike[str], *, checksum: bool = False) -> xr.Dat
         coords |= axis_coords("energy_true", true)
     coords |= _observations(path, hdus, seconds)
     cards = hdus[""].cards if "" in hdus else {}
+    if "REGION" in hdus and not {"REGION", "REG_LON", "REG_LAT"} & set(cards):  # of another program
+        coords |= read_region(hdus["REGION"])
     coords |= _position(cards)
     attrs = {"name": str(cards.get("NAME") or path.name.split(".")[0]), "Conventions": CONVENTIONS}
     data = {name: _variable(name, variables[name]) for name in VARIABLES if name in variables}
@@ -286,8 +287,31 @@ def _variable(name: str, values: npt.NDArray[Any]) -> xr.Variable:
     return xr.Variable(VARIABLES[name].axes[0], values, {**attrs, "long_name": VARIABLES[name].description})
 
 
-def _channels(hdu: HDU) -> dict[str, npt.NDArray[Any]]:
+def _energies(files: Mapping[str, Mapping[str, HDU]], paths: Mapping[str, Path], channels: npt.NDArray[Any]) -> Floats:
+    """Edges of the channels, TeV, on which all files have to agree that have any."""
+    first, *rest = [part for part in ("rmf", "pha", "bkg") if "EBOUNDS" in files.get(part, {})] or ["pha"]
+    energies = read_ebounds(files[first], paths[first], channels, paths["pha"].name)
+    for part in rest:
+        edges = read_ebounds(files[part], paths[part], channels, paths["pha"].name)
+        if not np.allclose(edges, energies, rtol=1e-5, atol=0):
+            raise fault(
+                files[part]["EBOUNDS"],
+                f"columns E_MIN, E_MAX: energies {edges} TeV found, {energies} as in {paths[first].name} accepted: "
+                "take files made for each other",
+            )
+    return energies
+
+
+def _exposure(hdu: HDU) -> float:
+    seconds = read_number(hdu, "EXPOSURE")
+    if seconds == 0:
+        raise fault(hdu, f"card EXPOSURE = {seconds} found, a number above 0 accepted: set it to the livetime in s")
+    return seconds
+
+
+def _read_counts(hdu: HDU) -> dict[str, npt.NDArray[Any]]:
     """Counts, acceptance and masks of the channels."""
+    check_content(hdu)
     table = hdu.table()
     if "COUNTS" not in table:
         raise fault(hdu, f"column COUNTS is missing, {list(table)} found: spectra in rates are not supported")
@@ -314,7 +338,7 @@ def _companion(hdu: HDU, card: str) -> Path | None:
     if name.lower() in ("", "none"):
         return None
     folder = Path(hdu.path).parent
-    if Path(name).name != name or "\\" in name or name.startswith("."):
+    if not is_file_name(name):
         raise fault(hdu, f"card {card} = {name!r} found, the name of a file in the same folder accepted")
     for candidate in (folder / name, folder / f"{name}.gz"):
         if candidate.exists():
@@ -329,7 +353,7 @@ def _companion(hdu: HDU, card: str) -> Path | None:
 def _check_set(hdus: Mapping[str, HDU], others: Mapping[str, HDU], path: Path, other: Path, part: str) -> None:
     """Refuse a companion of the spectrum's own name that an interrupted writing left; any other file may be named."""
     mine, theirs = (found[""].cards.get(SET) if "" in found else None for found in (hdus, others))
-    own = _companion_name(path.name.removesuffix(".gz"), part)
+    own = companion_name(path.name.removesuffix(".gz"), part)
     if mine and theirs and mine != theirs and other.name.removesuffix(".gz") == own:
         raise FormatError(
             f"{other}: card {SET} = {theirs!r} found, {mine!r} in {path.name}: write them again, together"

@@ -20,6 +20,7 @@ from xonoff.errors import FormatError, SchemaError
 from xonoff.io.bands import fault
 from xonoff.io.hdu import HDU, scan
 from xonoff.io.hdu_writer import HDUWriter
+from xonoff.io.ogip_checks import check_channels, read_channels
 from xonoff.irf import edisp_kernel
 from xonoff.units import unit_factor
 
@@ -53,15 +54,12 @@ def write_arf(ds: xr.Dataset, path: Path, seconds: float, primary: Mapping[str, 
     Raises
     ------
     SchemaError
-        If the exposure is not one number an energy, or there is exposure without livetime.
+        If the exposure is not one number an energy.
     """
     exposure = ds["exposure"]
     if exposure.dims != ("energy_true",):
         raise SchemaError(f"exposure on {exposure.dims} found, ('energy_true',) accepted: use to_spectrum first")
-    values = exposure.values.astype(np.float64)
-    if not seconds > 0 and values.any():
-        raise SchemaError(f"exposure with a livetime of {seconds} s found: give the coordinate livetime its value")
-    area = values / (seconds or 1) * CM2
+    area = exposure.values.astype(np.float64) / seconds * CM2
     units = {"ENERG_LO": "keV", "ENERG_HI": "keV", "SPECRESP": "cm**2"}
     cards = {**COMMON, "HDUCLAS1": "RESPONSE", "HDUCLAS2": "SPECRESP", "HDUVERS": "1.1.0"}
     with open(path, "w+b") as file:
@@ -151,13 +149,11 @@ def read_number(hdu: HDU, card: str, default: float | None = None) -> float:
     return float(value)
 
 
-def read_ebounds(hdus: Mapping[str, HDU], path: Path, n: int) -> Floats:
-    """Edges of the n channels, TeV."""
+def read_ebounds(hdus: Mapping[str, HDU], path: Path, channels: npt.NDArray[np.int64], of: str) -> Floats:
+    """Edges of the channels, TeV, which have to be those of the file ``of``."""
     hdu = find_table(hdus, "EBOUNDS", path)
-    edges = _edges(hdu, "E_MIN", "E_MAX")
-    if len(edges) != n + 1:
-        raise fault(hdu, f"{len(edges) - 1} channels found, {n} in the spectrum")
-    return edges
+    check_channels(hdu, channels, of)
+    return _edges(hdu, "E_MIN", "E_MAX")
 
 
 def read_arf(hdus: Mapping[str, HDU], path: Path) -> tuple[Floats, Floats]:
@@ -182,7 +178,9 @@ def read_rmf(hdus: Mapping[str, HDU], path: Path, n: int) -> tuple[Floats, Float
     rows = len(edges) - 1
     if rows * n > MAX_ELEMENTS:
         raise fault(hdu, f"a matrix of {rows} energies and {n} channels found, up to {MAX_ELEMENTS} elements accepted")
-    first = int(read_number(hdu, f"TLMIN{list(table).index('F_CHAN') + 1}", 1))
+    card = f"TLMIN{list(table).index('F_CHAN') + 1}"
+    first = int(read_number(hdu, card, _first_channel(hdus)))
+    origin = f"from {first} on, by card {card}" if card in hdu.cards else f"from {first} on: give the first as {card}"
     matrix = np.zeros((rows, n))
     for row in range(rows):
         try:
@@ -199,10 +197,16 @@ def read_rmf(hdus: Mapping[str, HDU], path: Path, n: int) -> tuple[Floats, Float
             if length == 0:
                 continue
             if start < 0 or length < 0 or start + length > n or used + length > values.size:
-                raise fault(hdu, f"row {row + 1}: channels {start + first} and {length} on found, {n} channels there")
+                found = f"row {row + 1}: channels {start + first} and {length} on found"
+                raise fault(hdu, f"{found}, {n} channels there {origin}")
             matrix[row, start : start + length] = values[used : used + length]
             used += length
     return edges, matrix
+
+
+def _first_channel(hdus: Mapping[str, HDU]) -> int:
+    """First channel of a matrix that does not give it: that of the EBOUNDS beside it, else the 1 of the standard."""
+    return int(read_channels(hdus["EBOUNDS"])[0]) if "EBOUNDS" in hdus else 1
 
 
 def _column(hdu: HDU, name: str, unit: str) -> Floats:

@@ -1,23 +1,25 @@
 """Projects: several datasets and their models, as a YAML file beside the files of the datasets.
 
 The YAML is that of gammapy: a list ``datasets`` of entries with ``name``, ``type`` and ``filename``. The models of a
-dataset, JSON in ``ds.attrs["models"]``, which FITS has no place for, are in its entry under ``models``. A file is
-untrusted: only names of files in its own folder are followed.
+dataset, JSON in ``ds.attrs["models"]``, which FITS has no place for, are in its entry under ``models``; where a file of
+a project has models of its own, the YAML decides. A file is untrusted: only names of files in its own folder are
+followed. Spectra are OGIP files; gammapy's own layout of spectra, of gamma-astro-data-formats, is refused.
 """
 
 import json
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
-from xonoff.errors import FormatError, SchemaError
+from xonoff.errors import FormatError, SchemaError, XonoffError
 from xonoff.geometry import sky_dims
 from xonoff.io import fits, ogip, store
-from xonoff.io.atomic import replacing
+from xonoff.io.atomic import replacing_together
 from xonoff.io.backend import open_dataset
 
 __all__ = ["from_dict", "open_datasets", "save_datasets", "to_dict"]
@@ -26,6 +28,9 @@ PathLike = str | os.PathLike[str]
 SUFFIXES = {"fits": ".fits", "netcdf": ".nc", "zarr": ".zarr"}
 TYPES = ("MapDatasetOnOff", "MapDataset", "SpectrumDatasetOnOff", "SpectrumDataset")
 MAX_BYTES = 16 << 20  # of a project file
+MAX_STEM, MAX_NAME = 70, 140  # letters of the names of files, so that temporary names with more in them are valid
+#: Files that a spectrum may have beside its own, and the variable that each is for.
+COMPANIONS = {"bkg": "counts_off", "arf": "exposure", "rmf": "edisp"}
 
 
 def to_dict(ds: xr.Dataset, filename: str = "") -> dict[str, Any]:
@@ -37,12 +42,41 @@ def to_dict(ds: xr.Dataset, filename: str = "") -> dict[str, Any]:
     >>> to_dict(xonoff.tutorial.dataset(), "crab.fits")
     {'name': 'tutorial', 'type': 'MapDatasetOnOff', 'filename': 'crab.fits'}
     """
-    kind = "MapDataset" if sky_dims(ds) or "wcs" in ds.coords else "SpectrumDataset"
-    off = "OnOff" if "counts_off" in ds or "acceptance" in ds else ""
-    entry: dict[str, Any] = {"name": str(ds.attrs.get("name") or ""), "type": kind + off, "filename": filename}
+    entry: dict[str, Any] = {"name": str(ds.attrs.get("name") or ""), "type": _type(ds), "filename": filename}
     if ds.attrs.get("models"):
         entry["models"] = _parsed(ds.attrs["models"], entry["name"])
     return entry
+
+
+def _is_map(ds: xr.Dataset) -> bool:
+    return bool(sky_dims(ds)) or "wcs" in ds.coords
+
+
+def _type(ds: xr.Dataset) -> str:
+    kind = "MapDataset" if _is_map(ds) else "SpectrumDataset"
+    return kind + ("OnOff" if "counts_off" in ds or "acceptance" in ds else "")
+
+
+def _parsed(models: Any, name: str) -> Any:
+    """Models of the attribute, for an entry: a list, or the mapping with such a list of `xonoff.models.to_json`."""
+    where = f"dataset {name!r}: attrs['models']"
+    try:
+        parsed = json.loads(models)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SchemaError(f"{where} is no JSON list of models: {error}") from error
+    try:
+        head, found = _headed(parsed, where)
+    except FormatError as error:
+        raise SchemaError(str(error)) from error
+    return {**head, "models": found} if head else found
+
+
+def _headed(value: Any, what: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Models, and what stands beside them if they are in a mapping."""
+    if isinstance(value, Mapping) and "models" in value:
+        head = _plain({key: item for key, item in value.items() if key != "models"}, what)
+        return head, _models(value["models"], f"{what}: key models")
+    return {}, _models(value, what)
 
 
 def from_dict(
@@ -52,25 +86,28 @@ def from_dict(
     *,
     folder: PathLike = ".",
     chunks: Any = None,
+    round_counts_off: bool = True,
+    checksum: bool = False,
 ) -> xr.Dataset:
     """Open the dataset of an entry of a project.
 
     Parameters
     ----------
     data : mapping
-        With ``filename`` and, if it is to be renamed, ``name``; as made by `to_dict`.
+        With ``filename`` and, if it is to be renamed, ``name``; as made by `to_dict`. A ``type`` has to be that of what
+        is in the file.
     components, models : iterable of mapping, optional
         Models as dicts, both taken together. One that lists ``datasets_names`` belongs to these datasets only. They are
-        kept in ``attrs["models"]``, after those of the entry itself.
+        kept in ``attrs["models"]``, after those of the entry itself. Models in the file itself are not taken.
     folder : path
         Where the file is.
-    chunks
+    chunks, round_counts_off, checksum
         As for `xonoff.open_dataset`.
 
     Raises
     ------
     FormatError
-        If a key is missing or odd, or the file is not in the folder.
+        If a key is missing or odd, the file is not in the folder, or holds another type of dataset.
 
     Examples
     --------
@@ -86,33 +123,57 @@ def from_dict(
     name = data.get("name", "")
     if not isinstance(name, str):
         raise FormatError(f"entry of a dataset: name {name!r} found, text accepted")
-    kind = data.get("type", "MapDatasetOnOff")
-    if kind not in TYPES:
+    kind = data.get("type")
+    if "type" in data and kind not in TYPES:
         raise FormatError(f"dataset {name!r}: type {kind!r} found, {', '.join(TYPES)} accepted")
-    ds = open_dataset(_inside(Path(folder), data.get("filename"), name), chunks=chunks)
-    found = _list_of_mappings(data.get("models") or [], f"dataset {name!r}: models")
-    for given in (components, models):
-        listed = _list_of_mappings(list(given or []), "models")
-        found += [model for model in listed if name in _names(model.get("datasets_names"), name)]
-    attrs = dict(ds.attrs) | ({"name": name} if name else {}) | ({"models": json.dumps(found)} if found else {})
-    ds.attrs = attrs
+    path = _inside(Path(folder), data.get("filename"), name)
+    head, own = _headed(data.get("models") or [], f"dataset {name!r}: models")
+    given = [_models(_listed(value), what) for what, value in (("components", components), ("models", models))]
+    ds = open_dataset(path, chunks=chunks, round_counts_off=round_counts_off, checksum=checksum)
+    if kind:
+        _check_type(ds, kind, name, path)
+    title = name or str(ds.attrs.get("name") or "")
+    found = own + [model for models in given for model in models if title in _names(model, title)]
+    ds.attrs = {key: value for key, value in ds.attrs.items() if key != "models"} | ({"name": name} if name else {})
+    if found or head:
+        ds.attrs["models"] = json.dumps({**head, "models": found} if head else found)
     return ds
 
 
-def open_datasets(path: PathLike | Iterable[PathLike], *, chunks: Any = None) -> list[xr.Dataset]:
+def _listed(value: Any) -> Any:
+    """A list of what can be listed, but for text and mappings, which are no lists of models."""
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else value or []
+
+
+def _check_type(ds: xr.Dataset, kind: str, name: str, path: Path) -> None:
+    """Hold the type of an entry against what the file holds; a spectrum without off counts may be of either type."""
+    holds = _type(ds)
+    off = "counts_off" in ds, holds.endswith("OnOff") or not _is_map(ds)  # has to be on/off, may be
+    if holds.removesuffix("OnOff") != kind.removesuffix("OnOff") or kind.endswith("OnOff") not in off:
+        raise FormatError(
+            f"dataset {name!r}: type {kind!r} found, but {path.name} holds a {holds}: correct the type or the filename"
+        )
+
+
+def open_datasets(
+    path: PathLike | Iterable[PathLike], *, chunks: Any = None, round_counts_off: bool = True, checksum: bool = False
+) -> list[xr.Dataset]:
     """Open several datasets.
 
     Parameters
     ----------
     path : path or iterable of path
-        A project, as written by `save_datasets` or by gammapy; or the files of the datasets, OGIP spectra for example.
-    chunks
-        As for `xonoff.open_dataset`.
+        A project, as written by `save_datasets`, or by gammapy if it has no spectra, which gammapy writes in a layout
+        of its own; or the files of the datasets, OGIP spectra for example.
+    chunks, round_counts_off, checksum
+        As for `xonoff.open_dataset`; with ``checksum=True`` every file is verified.
 
     Raises
     ------
     FormatError
-        If the project is no such file; names the file, and the key at fault.
+        If the project is no such file, or there are no datasets; names the file, and the entry and key at fault.
+    FileNotFoundError
+        If there is nothing at a path.
 
     Examples
     --------
@@ -123,20 +184,44 @@ def open_datasets(path: PathLike | Iterable[PathLike], *, chunks: Any = None) ->
     ...     [opened.onoff.name for opened in open_datasets(f"{folder}/project.yaml")]
     ['tutorial', 'twin']
     """
+    options: dict[str, Any] = {"chunks": chunks, "round_counts_off": round_counts_off, "checksum": checksum}
     if not isinstance(path, str | os.PathLike):
-        return [open_dataset(each, chunks=chunks) for each in path]
+        return [open_dataset(each, **options) for each in _paths(path)]
     path = Path(path)
     content = _read_yaml(path)
     entries = content.get("datasets")
     if not isinstance(entries, list) or not entries:
-        raise FormatError(f"{path}: key datasets: {type(entries).__name__} found, a list of datasets accepted")
-    components = _list_of_mappings(content.get("components") or [], f"{path}: key components")
-    out = []
+        found = "an empty list" if entries == [] else type(entries).__name__
+        raise FormatError(f"{path}: key datasets: {found} found, a list of datasets accepted")
+    components = content.get("components") or []
+    try:
+        components = _models(components, "key components")
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from error
+    out: list[xr.Dataset] = []
+    names: dict[str, int] = {}
     for number, entry in enumerate(entries, 1):
         try:
-            out.append(from_dict(entry, components, folder=path.parent, chunks=chunks))
-        except FormatError as error:
+            out.append(from_dict(entry, components, folder=path.parent, **options))
+            name = str(out[-1].attrs.get("name") or "")
+            if name and names.setdefault(name, number) != number:
+                raise FormatError(f"the name {name!r} is that of entry {names[name]} too: give each a name of its own")
+        except XonoffError as error:
             raise FormatError(f"{path}: datasets, entry {number}: {error}") from error
+    return out
+
+
+def _paths(paths: Any) -> list[PathLike]:
+    """The files of datasets, if it is a list of at least one."""
+    accepted = "the path of a project (.yaml) or a list of paths of datasets accepted"
+    if not isinstance(paths, Iterable) or isinstance(paths, bytes | Mapping):
+        raise FormatError(f"{type(paths).__name__} found, {accepted}")
+    out = list(paths)
+    for number, path in enumerate(out, 1):
+        if not isinstance(path, str | os.PathLike):
+            raise FormatError(f"list of paths, entry {number}: {type(path).__name__} found, {accepted}")
+    if not out:
+        raise FormatError(f"an empty list found, {accepted}")
     return out
 
 
@@ -145,15 +230,17 @@ def save_datasets(
 ) -> None:
     """Write several datasets and their models as a project.
 
-    Everything is checked before anything is written, and the project itself is written last: until then a project of
-    this name opens as before, as long as its files are not overwritten.
+    The files are written in a temporary folder beside the project and take their names when all of them are whole, the
+    project itself last. If anything fails before or meanwhile, all is as it was; so datasets that were opened lazily
+    from these very files can be saved over them.
 
     Parameters
     ----------
     datasets : sequence of Dataset
         With names of their own; dask datasets are computed.
     path : path
-        The YAML file. The datasets are put beside it, as ``<stem>_<name>``.
+        The YAML file. The datasets are put beside it, as ``<stem>_<name>``, shortened and without odd letters; a number
+        tells those apart that would have a file in common.
     format : {"fits", "netcdf", "zarr"}
         Of the datasets; spectra in "fits" are OGIP files.
     overwrite : bool
@@ -162,7 +249,9 @@ def save_datasets(
     Raises
     ------
     SchemaError
-        If there is no dataset, or two have one name.
+        If there is no dataset, two have one name, or one cannot be written.
+    FormatError
+        If the project is not named .yaml or .yml, or is too large.
     FileExistsError
         If a file exists.
     """
@@ -173,75 +262,123 @@ def save_datasets(
         raise FormatError(f"{path}: not written: a project is a YAML file, name it .yaml")
     if format not in SUFFIXES:
         raise SchemaError(f"format {format!r} found, {', '.join(map(repr, SUFFIXES))} accepted")
+    if len(os.fsencode(path.name)) > MAX_NAME:
+        raise FormatError(f"{path}: not written: a name of up to {MAX_NAME} bytes is accepted: give a shorter one")
+    names = _distinct_names(datasets, path)
+    files = _file_names(names, path, format, datasets)
+    written = [path.name, *(file for ds, main in zip(datasets, files, strict=True) for file in _files_of(ds, main))]
+    existing = [file for file in written if os.path.lexists(path.parent / file)]
+    if existing and not overwrite:
+        raise FileExistsError(f"{path.parent / existing[0]} exists: use overwrite=True, or another name")
+    content = {"datasets": [to_dict(ds, file) for ds, file in zip(datasets, files, strict=True)]}
+    text = yaml.safe_dump(content, sort_keys=False)
+    if len(text) > MAX_BYTES:
+        raise FormatError(f"{path}: not written: {len(text)} bytes, up to {MAX_BYTES} accepted: save fewer models")
+    with replacing_together(path, overwrite) as folder:
+        for ds, file in zip(datasets, files, strict=True):
+            try:
+                _writer(ds, format)(ds, folder / file, overwrite=False)
+            except XonoffError as error:
+                message = str(error).replace(str(folder), str(path.parent))
+                raise type(error)(f"{path}: not written: dataset {ds.attrs['name']!r}: {message}") from error
+        (folder / path.name).write_text(text, encoding="utf-8")
+
+
+def _writer(ds: xr.Dataset, format: str) -> Any:
+    if format == "fits":
+        return fits.to_fits if _is_map(ds) else ogip.to_ogip
+    return store.to_netcdf if format == "netcdf" else store.to_zarr
+
+
+def _distinct_names(datasets: Any, path: Path) -> list[str]:
+    """Names of the datasets of a list; every one has to have a name of its own."""
     if not isinstance(datasets, list | tuple) or not datasets:
-        raise SchemaError(f"{path}: not written: a list of datasets is wanted, {type(datasets).__name__} found")
+        found = "an empty one" if isinstance(datasets, list | tuple) else type(datasets).__name__
+        raise SchemaError(f"{path}: not written: a list of datasets is wanted, {found} found")
+    for number, ds in enumerate(datasets, 1):
+        if not isinstance(ds, xr.Dataset):
+            raise SchemaError(
+                f"{path}: not written: datasets, entry {number}: {type(ds).__name__} found, Dataset accepted"
+            )
     names = [str(ds.attrs.get("name") or "") for ds in datasets]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice or not all(names):
         what = f"the name {twice[0]!r} is there twice" if twice and twice[0] else "a dataset has no name"
         raise SchemaError(f"{path}: not written: {what}: give names with ds.onoff.copy(name)")
-    files = _file_names(names, path.stem, format, datasets)
-    existing = [file for file in (path.name, *files) if (path.parent / file).exists()]
-    if existing and not overwrite:
-        raise FileExistsError(f"{path.parent / existing[0]} exists: use overwrite=True, or another name")
-    content = {"datasets": [to_dict(ds, file) for ds, file in zip(datasets, files, strict=True)]}
-    text = yaml.safe_dump(content, sort_keys=False)
-    written: list[Path] = []
-    try:
-        for ds, file in zip(datasets, files, strict=True):
-            _writer(ds, format)(ds, path.parent / file, overwrite=overwrite)
-            written.append(path.parent / file)
-        with replacing(path, overwrite) as part:
-            part.write_text(text)
-    except BaseException:
-        for target in written if not existing else ():  # nothing was there before, so nothing stays
-            _remove(target)
-        raise
+    return names
 
 
-def _writer(ds: xr.Dataset, format: str) -> Any:
-    if format == "fits":
-        return fits.to_fits if sky_dims(ds) or "wcs" in ds.coords else ogip.to_ogip
-    return store.to_netcdf if format == "netcdf" else store.to_zarr
-
-
-def _remove(path: Path) -> None:
-    import shutil
-
-    if path.is_dir():
-        shutil.rmtree(path)
-        return
-    for part in (path, *(path.with_name(f"{path.stem}_{key}{path.suffix}") for key in ("bkg", "arf", "rmf"))):
-        part.unlink(missing_ok=True)
-
-
-def _file_names(names: Sequence[str], stem: str, format: str, datasets: Sequence[xr.Dataset]) -> list[str]:
-    """Names of files, which may only hold letters that every file system takes; equal ones are numbered."""
-    out: list[str] = []
-    for name in names:
-        base = f"{stem}_{re.sub(r'[^A-Za-z0-9.+-]+', '_', name).strip('._') or 'dataset'}"
-        file, number = f"{base}{SUFFIXES[format]}", 2
-        while file.lower() in (other.lower() for other in out):
-            file, number = f"{base}_{number}{SUFFIXES[format]}", number + 1
+def _file_names(names: Sequence[str], path: Path, format: str, datasets: Sequence[xr.Dataset]) -> list[str]:
+    """Names of files, of letters that every file system takes; no dataset has a file in common with another."""
+    stem = re.sub(r"[^ -~]|[\\/]", "_", path.stem).lstrip(".")[:MAX_STEM]
+    taken, out = {path.name.lower()}, []
+    for ds, name in zip(datasets, names, strict=True):
+        clean = re.sub(r"[^A-Za-z0-9.+-]+", "_", name).strip("._") or "dataset"
+        base, number = f"{stem}_{clean}"[:MAX_NAME].rstrip("."), 1
+        while True:
+            file = f"{base}{f'_{number}' if number > 1 else ''}{SUFFIXES[format]}"
+            reserved = {each.lower() for each in _files_of(ds, file, every=True)}
+            if not reserved & taken:
+                break
+            number += 1
+        taken |= reserved
         out.append(file)
     return out
 
 
-def _read_yaml(path: Path) -> Mapping[str, Any]:
-    import yaml
+def _files_of(ds: xr.Dataset, file: str, *, every: bool = False) -> list[str]:
+    """Files that a dataset is written to; for a spectrum in FITS also, if it has them, its companions."""
+    base, suffix = os.path.splitext(file)
+    if suffix != SUFFIXES["fits"] or _is_map(ds):
+        return [file]
+    return [file, *(f"{base}_{part}{suffix}" for part, variable in COMPANIONS.items() if every or variable in ds)]
 
-    if path.stat().st_size > MAX_BYTES:
-        raise FormatError(f"{path}: {path.stat().st_size} bytes found, up to {MAX_BYTES} accepted for a project")
+
+def _read_yaml(path: Path) -> Mapping[str, Any]:
+    accepted = "the path of a project, a YAML file, accepted; files of datasets are given as a list of paths"
     try:
-        text = path.read_text(encoding="utf-8")
-        if re.search(r"(^|[\s\[{,:-])[&*][A-Za-z0-9_]", text):
-            raise FormatError(f"{path}: anchors and aliases (& and *) are not accepted in a project: write values out")
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError(f"{path}: this is no YAML: {str(error)[:300]}") from error
+        size = path.stat().st_size
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: no such file found, {accepted}") from error
+    except (OSError, ValueError) as error:
+        raise FormatError(f"{str(path)[:300]!r}: {error}: {accepted}") from error
+    if not path.is_file():
+        raise FormatError(f"{path}: {'a directory' if path.is_dir() else 'a device'} found, {accepted}")
+    if size > MAX_BYTES:
+        raise FormatError(f"{path}: {size} bytes found, up to {MAX_BYTES} accepted for a project")
+    try:
+        content = _parsed_yaml(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: this is no YAML: {error}: {accepted}") from error
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from error
     if not isinstance(content, dict):
         raise FormatError(f"{path}: a {type(content).__name__} found, a mapping with the key datasets accepted")
     return content
+
+
+def _parsed_yaml(text: str) -> Any:
+    """Content of a YAML text. Anchors and aliases, of which a short text makes a huge content, are refused."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            event = self.peek_event()
+            if getattr(event, "anchor", None) is not None:
+                raise FormatError(
+                    f"line {event.start_mark.line + 1}: anchors and aliases (& and *) are not accepted in a project: "
+                    "write values out, or put text that begins with & or * in quotes"
+                )
+            return super().compose_node(parent, index)
+
+    try:
+        return yaml.load(text, Loader)
+    except FormatError:
+        raise
+    except RecursionError as error:
+        raise FormatError("this is no YAML of a project: it is nested too deeply") from error
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:  # odd scalars
+        raise FormatError(f"this is no YAML: {str(error)[:300]}") from error
 
 
 def _inside(folder: Path, filename: Any, name: str) -> Path:
@@ -249,28 +386,57 @@ def _inside(folder: Path, filename: Any, name: str) -> Path:
     if not isinstance(filename, str) or not filename:
         raise FormatError(f"dataset {name!r}: filename {filename!r} found, the name of a file in the folder accepted")
     path = folder / filename
-    if Path(filename).is_absolute() or not path.resolve().is_relative_to(folder.resolve()):
+    shown = repr(filename if len(filename) <= 80 else f"{filename[:80]}...")
+    try:
+        inside = not Path(filename).is_absolute() and path.resolve().is_relative_to(folder.resolve())
+        there = inside and path.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, NUL in it, a loop of links
+        reason = error.strerror if isinstance(error, OSError) else error
         raise FormatError(
-            f"dataset {name!r}: filename {filename!r} leaves the folder of the project: move the file there"
-        )
-    if not path.exists():
-        raise FormatError(f"dataset {name!r}: there is no file {filename!r} in {folder}: copy it there")
+            f"dataset {name!r}: filename {shown} found ({reason}), the name of a file in the folder accepted"
+        ) from error
+    if not inside:
+        raise FormatError(f"dataset {name!r}: filename {shown} leaves the folder of the project: move the file there")
+    if not there:
+        raise FormatError(f"dataset {name!r}: there is no file {shown} in {folder}: copy it there")
     return path
 
 
-def _list_of_mappings(value: Any, what: str) -> list[dict[str, Any]]:
-    if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
+def _models(value: Any, what: str) -> list[dict[str, Any]]:
+    """Models of a list, each a mapping of what JSON holds."""
+    if not isinstance(value, list | tuple) or not all(isinstance(item, Mapping) for item in value):
         raise FormatError(f"{what}: {str(value)[:80]!r} found, a list of mappings accepted")
-    return [dict(item) for item in value]
+    models: list[dict[str, Any]] = [_plain(item, f"{what}, item {number}") for number, item in enumerate(value, 1)]
+    for number, model in enumerate(models, 1):
+        names = _names(model, "")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise FormatError(
+                f"{what}, item {number}: key datasets_names: {str(names)[:80]!r} found, a name or a list of "
+                "names accepted"
+            )
+    return models
 
 
-def _names(value: Any, default: str) -> list[str]:
+def _names(model: Mapping[str, Any], default: str) -> Any:
     """Names of the datasets that a model belongs to; all of them if it names none."""
-    return [default] if value is None else [value] if isinstance(value, str) else list(value)
+    names = model.get("datasets_names")
+    return [default] if names is None else [names] if isinstance(names, str) else names
 
 
-def _parsed(models: Any, name: str) -> list[dict[str, Any]]:
-    try:
-        return _list_of_mappings(json.loads(models), f"dataset {name!r}: attrs['models']")
-    except (TypeError, ValueError) as error:
-        raise SchemaError(f"dataset {name!r}: attrs['models'] is no JSON list of models: {error}") from error
+def _plain(value: Any, what: str) -> Any:
+    """A value that JSON holds, with lists and dicts of its own."""
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int | float) and abs(value) <= sys.float_info.max:
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{what}, item {number}") for number, item in enumerate(value, 1)]
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise FormatError(f"{what}: key {key!r} found, text accepted: put it in quotes")
+        return {key: _plain(item, f"{what}: key {key}") for key, item in value.items()}
+    raise FormatError(
+        f"{what}: {type(value).__name__} {str(value)[:80]!r} found, text, a finite number, true, false, null, or a "
+        "list or mapping of these accepted: put anything else in quotes"
+    )
