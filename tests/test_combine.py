@@ -1,5 +1,7 @@
 """Stacking: the reference stack, conservation laws, and what is refused."""
 
+import gc
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import dask
@@ -336,7 +338,7 @@ def test_names_and_attributes():
             "CTYPE1 = ",
         ),
         (lambda ds: ds.drop_vars("edisp_exposure"), r"dataset 2 .*: edisp: .* found"),
-        (lambda ds: ds.drop_vars("wcs"), "has no coordinate"),
+        (lambda ds: ds.drop_vars("wcs"), "without wcs found"),
     ],
 )
 def test_what_does_not_fit_is_refused(change, message):
@@ -370,3 +372,124 @@ def test_arguments_that_are_no_datasets():
     no_weight = make(0).drop_vars("psf_exposure")
     with pytest.raises(xonoff.SchemaError, match="psf: the dataset has no psf_exposure to weight it with"):
         stack([no_weight, no_weight])
+
+
+# -- any order of dimensions, any part of the variables ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("order", [("lat", "lon", "energy"), ("energy", "lon", "lat"), ("lon", "energy", "lat")])
+def test_the_order_of_dimensions_does_not_matter(order):
+    ds = make(1, "CAR", window=(slice(0, 6), slice(0, 6)))
+    turned = ds.transpose(*order, "energy_true", ...)
+    expected = stack([ds, ds])
+    for found in (stack([turned, turned]), stack([lazy(turned), turned]).compute()):
+        assert_close(found, expected)
+    for name, function in {
+        "downsample": lambda d: d.onoff.downsample((2, 3)),
+        "image": lambda d: d.onoff.to_image(),
+        "energies": lambda d: d.onoff.resample_energy(EDGES[[0, 2, 4]]),
+    }.items():
+        one, two = function(ds), function(turned)
+        for variable in one.data_vars:
+            np.testing.assert_allclose(two[variable].transpose(*one[variable].dims), one[variable], err_msg=name)
+
+
+@pytest.mark.parametrize("missing", ["counts", "counts_off", "acceptance"])
+def test_validity_is_the_same_lazily_in_part_and_in_wider_bins(missing):
+    ds = make(5, "CAR").drop_vars(missing)
+    for name in ("acceptance_off", "counts_off", "counts"):
+        if name in ds:
+            values = ds[name].values.astype(float)
+            values[:, 0, :4] = (0, np.nan, np.inf, -1)
+            ds[name] = ds[name].copy(data=values)
+    expected = stack([ds, ds])
+    assert_close(stack([lazy(ds), ds]).compute(), expected)
+    geom = ds.isel(lon=slice(0, 5)).onoff.geom
+    np.testing.assert_array_equal(stack([ds, ds], geom).mask_safe, expected.mask_safe[:, :, :5])
+    image = stack([ds]).onoff.to_image()
+    for name in ds.onoff.to_image().data_vars:
+        if name in CUBES[:4]:
+            np.testing.assert_allclose(ds.onoff.to_image()[name], image[name], rtol=1e-12)
+
+
+def test_a_background_that_overflows_is_invalid():
+    ds = make(5, "CAR")
+    counts_off = ds.counts_off.values.astype(float)
+    counts_off[0, 0, 0] = 1e308
+    acceptance_off = ds.acceptance_off.values
+    acceptance_off[0, 0, 0] = 1e-5
+    ds["counts_off"] = ds.counts_off.copy(data=counts_off)
+    total = stack([ds, ds])
+    assert not total.mask_safe[0, 0, 0]
+    assert np.isfinite(total.acceptance_off).all()
+    assert_close(stack([lazy(ds), lazy(ds)]), total)
+
+
+def test_a_response_of_all_pixels_comes_from_those_in_the_layout():
+    def without_sky(ds):
+        ds = ds.drop_vars(["psf", "edisp", "psf_exposure", "edisp_exposure"])
+        return ds.assign(exposure=ds.exposure.isel(lat=0, lon=0, drop=True))
+
+    a, b = (without_sky(make(i, "CAR", window=(slice(0, 6), slice(4 * i, 4 * i + 4)))) for i in (0, 1))
+    total = stack([a, b], geom=a.onoff.geom)
+    np.testing.assert_allclose(total.exposure, a.exposure)
+    np.testing.assert_allclose(stack([a, b]).exposure, a.exposure + b.exposure)
+
+
+def test_a_row_of_a_reversed_map_goes_into_it():
+    ds = make(3, "CAR").isel(lat=slice(None, None, -1), lon=slice(None, None, -1))
+    total = stack([ds.isel(lat=slice(0, 1)), ds])
+    assert total.onoff.geom == ds.onoff.geom
+    counts = ds.counts.where(ds.mask_safe, 0).values
+    expected = counts.copy()
+    expected[:, 0] *= 2
+    np.testing.assert_array_equal(total.counts, expected)
+
+
+def test_results_have_consistent_chunks():
+    ds = lazy(make(2, "TAN"))
+    for result in (
+        stack([ds]),
+        stack([ds, make(3, "TAN")]),
+        ds.onoff.resample_energy(EDGES[[0, 2, 4]]),
+        ds.onoff.downsample(2),
+        ds.assign(counts=make(2, "TAN").counts).onoff.to_image(),
+        ds.onoff.sel(([83.6, 83.5], [22.0, 22.1])),
+        ds.onoff.pad(2),
+    ):
+        assert result.chunks
+
+
+def test_a_stream_holds_one_dataset_at_a_time():
+    alive = []
+
+    def runs():
+        for i in range(4):
+            gc.collect()
+            assert sum(reference() is not None for reference in alive) <= 1, "an earlier dataset is still there"
+            ds = make(i)
+            alive.append(weakref.ref(ds["counts"].values))
+            yield ds
+            del ds
+
+    stack(runs(), geom=make(0).onoff.geom)
+    assert len(alive) == 4
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda ds: stack([ds, ds.isel(energy=0)]), "counts has no dimension energy"),
+        (lambda ds: stack([ds.isel(y=3)]), "without the other or without wcs found"),
+        (lambda ds: stack([ds.drop_vars("wcs")]), "without the other or without wcs found"),
+        (lambda ds: stack([ds[["counts"]].drop_vars("energy_bounds", errors="ignore")]), "energy_bounds"),
+        (lambda ds: stack([ds], geom=3), "geom: a int found, a Geom accepted"),
+        (lambda ds: stack(iter([ds, 3]), geom=ds.onoff.geom), "input 2 is a int"),
+        (lambda ds: ds.onoff.resample_energy([[1, 2], [4, 8]]), r"shape \(2, 2\) found, a list"),
+        (lambda ds: ds.onoff.to_image(lambda e: e[:2]), "one number for each energy wanted"),
+        (lambda ds: ds.onoff.to_image(lambda e: "x"), "one number for each energy wanted"),
+    ],
+)
+def test_unusable_input_is_named(call, message):
+    with pytest.raises(xonoff.XonoffError, match=message):
+        call(make(1))

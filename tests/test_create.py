@@ -213,3 +213,13 @@ def test_an_array_with_other_energies_is_refused():
 def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(xonoff.XonoffError, match=message):
         call(xonoff.tutorial.dataset().onoff.to_map_dataset())
+
+
+def test_scalars_stay_small_in_a_lazy_dataset(no_compute):
+    ds = create(geom(), energy_true=TRUE, chunks={"y": 50})
+    ds = ds.drop_vars(["counts_off", "acceptance", "acceptance_off"]).assign(background=ds.counts)
+    out = xonoff.from_map_dataset(ds, 1.0, 10.0)
+    assert out.acceptance.chunks == ds.counts.chunks
+    assert out.counts_off.chunks
+    with pytest.raises(xonoff.GeometryError, match="1 has to lie in one of the bins"):
+        create(geom(), energy_true=TRUE, migra=[0.2, 0.8])

@@ -198,3 +198,24 @@ def test_a_spectrum_is_joined_too():
 def test_what_is_refused(call, message):
     with pytest.raises(xonoff.XonoffError, match=message):
         call(make(0))
+
+
+def test_an_image_of_a_psf_that_is_the_same_everywhere():
+    ds = make(3, "CAR")
+    ds = ds.assign(psf=ds.psf.isel(lat_psf=0, lon_psf=0, drop=True).variable)
+    assert set(to_image(ds).psf.dims) >= {"energy_true", "rad"}
+
+
+def test_a_response_on_the_pixels_of_the_counts_leaves_out_what_is_not_finite():
+    ds = make(3, "CAR")
+    psf = np.random.default_rng(1).uniform(1, 2, (5, 5, *ds.counts.shape[1:])).astype(np.float32)
+    weight = np.random.default_rng(2).uniform(1, 2, (5, *ds.counts.shape[1:]))
+    psf[0, 0, 0, 0] = np.nan
+    ds = ds.drop_dims(["lat_psf", "lon_psf"]).drop_vars("wcs_psf")
+    ds["psf"] = (("energy_true", "rad", "lat", "lon"), psf, {"units": "sr-1"})
+    ds["psf_exposure"] = (("energy_true", "lat", "lon"), weight, {"units": "m2 s"})
+    found = downsample(ds, 2).psf
+    assert found.dtype == np.float64
+    part, by = psf[0, 0, :2, :2].astype(float), weight[0, :2, :2]
+    known = np.isfinite(part)
+    assert float(found[0, 0, 0, 0]) == pytest.approx((part * by)[known].sum() / by[known].sum(), rel=1e-12)

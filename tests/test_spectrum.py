@@ -173,3 +173,24 @@ def test_dask_stays_lazy(no_compute):
 def test_what_is_refused(call, message):
     with pytest.raises(xonoff.XonoffError, match=message):
         call(make(0))
+
+
+def test_the_input_keeps_its_attributes_and_pixels_without_exposure_are_left_out():
+    ds = make(3, "CAR")
+    flat = ds.assign(exposure=ds.exposure.isel(lat=0, lon=0, drop=True).assign_attrs(note="mine"))
+    to_spectrum(flat, CIRCLE)
+    assert flat.exposure.attrs["note"] == "mine"
+    exposure = ds.exposure.values.copy()
+    exposure[:, 3, 4] = np.nan
+    holes = ds.assign(exposure=ds.exposure.copy(data=exposure))
+    region = region_mask(CIRCLE, ds.onoff.geom.sky)
+    assert region[3, 4]
+    np.testing.assert_allclose(to_spectrum(holes, CIRCLE).exposure, np.nanmean(exposure[:, region], axis=1), rtol=1e-12)
+    turned = ds.transpose("energy", "energy_true", ...)
+    assert to_spectrum(turned, CIRCLE).edisp.dims == ("energy_true", "energy")
+
+
+def test_a_region_in_another_frame_is_named():
+    far = CircleSkyRegion(SkyCoord(83.6, 22.0, unit="deg").transform_to("geocentrictrueecliptic"), 0.1 * u.deg)
+    with pytest.raises(xonoff.GeometryError, match="icrs, galactic, fk5 or fk4 accepted"):
+        to_spectrum(make(1), far)

@@ -18,9 +18,10 @@ import xarray as xr
 from xonoff.axes import axis_edges
 from xonoff.duck import chunked_like, small_values
 from xonoff.errors import GeometryError, SchemaError
-from xonoff.geometry import Geom, enclosing, pixel_offset, sky_grid
+from xonoff.geometry import Geom, enclosing, pixel_offset, sky_dims, sky_grid
 from xonoff.observations import join_observations
-from xonoff.schema import VARIABLES
+from xonoff.quantities import ON_OFF
+from xonoff.schema import GRIDS, MASKS, VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.stacking import MASK_SUMS, Arrays, Rule, bins_of, on_off_arrays, response_arrays, rules_of
 
@@ -31,6 +32,7 @@ Place = dict[str, slice]
 #: What one dataset adds by one rule: its arrays, and where they go in the sums.
 Part = tuple[dict[str, xr.Variable], Place]
 
+CUBES = (*ON_OFF, "background", *MASKS)
 STACK_AXES = ("energy", "energy_true", "rad")
 #: Coordinates of a spectrum.
 POSITION = ("lat", "lon", "region")
@@ -90,7 +92,8 @@ def stack(datasets: Iterable[xr.Dataset], geom: Geom | None = None) -> xr.Datase
     rest = iter(datasets)
     first = list(islice(rest, 1))
     layout = _Layout.of(first, geom)
-    return layout.dataset(*_in_turn(chain(first, rest), layout))
+    one_by_one = chain((first.pop() for _ in range(1)), rest)  # the first is let go of, too
+    return layout.dataset(*_in_turn(one_by_one, layout))
 
 
 def to_masked(ds: xr.Dataset) -> xr.Dataset:
@@ -120,11 +123,12 @@ class _Layout:
     @classmethod
     def of(cls, inputs: Sequence[xr.Dataset], geom: Geom | None) -> "_Layout":
         """Lay out datasets on a geometry, or on the smallest that holds all of them."""
-        for number, ds in enumerate(inputs, 1):
-            if not isinstance(ds, xr.Dataset):
-                raise SchemaError(f"input {number} is a {type(ds).__name__}, an xarray.Dataset accepted")
+        if geom is not None and not isinstance(geom, Geom):
+            raise GeometryError(f"geom: a {type(geom).__name__} found, a Geom accepted: ds.onoff.geom for example")
         if not inputs:
             raise SchemaError("no dataset found: a stack needs at least one")
+        for number, ds in enumerate(inputs, 1):
+            _check_dataset(ds, number)
         first, rules = inputs[0], rules_of(inputs[0])
         if not rules:
             raise SchemaError("dataset 1 has none of the variables that a stack sums: add counts with ds.assign")
@@ -151,6 +155,11 @@ class _Layout:
 
     def part(self, ds: xr.Dataset, number: int, rule: Rule, used: xr.Variable) -> Part | None:
         """What a dataset adds by a rule, cut to the layout; None where it does not overlap."""
+        if rule.grid is None and "" in self.grids:  # a response of all pixels: of those in the layout
+            where, cut = self._overlap(ds, number, "")
+            if any(part.start >= part.stop for part in where.values()):
+                return None
+            used = used.isel(cut, missing_dims="ignore")
         arrays = on_off_arrays(ds, used) if rule.name == "bins" else response_arrays(ds, rule, used)
         where, cut = self._overlap(ds, number, rule.grid)
         if any(part.start >= part.stop for part in where.values()):
@@ -177,6 +186,7 @@ class _Layout:
 
     def check(self, ds: xr.Dataset, number: int) -> None:
         """Refuse a dataset that has other variables or axes than the first."""
+        _check_dataset(ds, number)
         wanted, found = ({rule.name: rule.variables for rule in rules} for rules in (self.rules, rules_of(ds)))
         for name in dict.fromkeys([*wanted, *found]):
             if wanted.get(name) != found.get(name):
@@ -186,7 +196,7 @@ class _Layout:
                     "the same dimensions; add or drop some"
                 )
         for axis in STACK_AXES:
-            if axis in self.coords and axis in ds.dims:
+            if axis in self.coords:
                 bounds = self.coords[f"{axis}_bounds"].values
                 edges = np.append(bounds[:, 0], bounds[-1, 1])
                 _match_edges(axis, axis_edges(ds, axis), edges, _name(ds, number), "dataset 1")
@@ -200,14 +210,15 @@ class _Layout:
             v.attrs["long_name"] = VARIABLES[name].description
         coords = chunked_like(self.coords, variables.values())
         observations = join_observations([frame.coords for frame in frames])
-        return xr.Dataset(variables, {**coords, **observations, **_position(frames)}, _common_attrs(frames))
+        ds = xr.Dataset(variables, {**coords, **observations, **_position(frames)}, _common_attrs(frames))
+        return ds.unify_chunks()
 
 
 def _union(inputs: Sequence[xr.Dataset], grid: str) -> SkyGrid:
     """Smallest grid that holds those of all datasets."""
     having = [(number, ds) for number, ds in enumerate(inputs, 1) if f"wcs_{grid}".rstrip("_") in ds.coords]
     skies = [sky_grid(ds, grid) for _, ds in having]
-    parent = min(skies, key=lambda sky: sky.header)
+    parent = min(skies, key=lambda sky: (sum(n == 1 for n in sky.shape), sky.header))  # one pixel has no step
     low, high = (0, 0), parent.shape
     for (number, ds), sky in zip(having, skies, strict=True):
         y, x = _offset(sky, parent, ds, number, grid)
@@ -229,6 +240,23 @@ def _match_edges(axis: str, found: Floats, wanted: Floats, name: str, other: str
             f"{name}: {axis} with edges {found} found, {wanted} in {other}: a stack has one axis; "
             "use ds.onoff.slice_by_energy or resample_energy first"
         )
+
+
+def _check_dataset(ds: Any, number: int) -> None:
+    """Refuse what is no dataset, or has lost axes or sky that its variables need."""
+    if not isinstance(ds, xr.Dataset):
+        raise SchemaError(f"input {number} is a {type(ds).__name__}, an xarray.Dataset accepted")
+    for name in (name for name in VARIABLES if name in ds):
+        if name in CUBES and "energy" not in ds[name].dims:
+            raise SchemaError(f"{_name(ds, number)}: {name} has no dimension energy: keep it with a slice or a list")
+    for axis in (axis for axis in STACK_AXES if axis in ds.dims):
+        axis_edges(ds, axis)
+    for grid in GRIDS:
+        if 0 < len(sky_dims(ds, grid)) < 2 or (sky_dims(ds, grid) and f"wcs_{grid}".rstrip("_") not in ds.coords):
+            raise GeometryError(
+                f"{_name(ds, number)}: dimensions {sky_dims(ds, grid)} without the other or without wcs found: keep a "
+                "dimension with a slice or a list, and the coordinate wcs"
+            )
 
 
 def _name(ds: xr.Dataset, number: int) -> str:

@@ -336,6 +336,8 @@ def _perfect(array: xr.Variable, edges: dict[str, npt.NDArray[np.float64]]) -> x
     if "migra" in array.dims:
         migra = edges["migra"]
         holds = (migra[:-1] <= 1) & (migra[1:] > 1)
+        if not holds.any():
+            raise GeometryError(f"migra: edges {migra} found, 1 has to lie in one of the bins")
         matrix = np.broadcast_to(holds / np.diff(migra), (len(true) - 1, len(migra) - 1))
     else:
         reco = edges["energy"]
@@ -370,5 +372,8 @@ def _on_bins(ds: xr.Dataset, key: str, value: Any) -> xr.Variable:
         raise SchemaError(
             f"{key}: {array.dtype} of shape {dict(array.sizes)} found, numbers on {dict(counts.sizes)} accepted"
         )
-    wide: xr.Variable = array.set_dims(counts.sizes).transpose(*counts.dims)
-    return wide.copy()
+    if not counts.chunks:
+        wide: xr.Variable = array.set_dims(counts.sizes).transpose(*counts.dims)
+        return wide.copy()
+    lazy: xr.Variable = array.chunk().set_dims(counts.sizes).transpose(*counts.dims).chunk(counts.chunksizes)
+    return lazy

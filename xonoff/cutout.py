@@ -13,7 +13,7 @@ from xonoff.duck import chunked_like
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import enclosing, own_grid, sky_dims, sky_grid
 from xonoff.masks import bins_within
-from xonoff.quantities import like_counts
+from xonoff.quantities import mask
 from xonoff.schema import GRIDS, VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position, Value, lonlat_in, value_in
@@ -136,7 +136,7 @@ def sel(ds: xr.Dataset, position: Position) -> xr.Dataset:
                 nearest = np.clip(np.floor(np.nan_to_num(p) + 0.5), 0, n - 1).astype(int)
                 if dim in dims:
                     index[dim] = xr.Variable("position", nearest) if nearest.ndim else int(nearest)
-    return ds.isel(index)
+    return ds.isel(index).unify_chunks()
 
 
 def slice_by_energy(ds: xr.Dataset, lo: Value | None = None, hi: Value | None = None) -> xr.Dataset:
@@ -220,7 +220,7 @@ def _padded(ds: xr.Dataset, before: Pair, after: Pair) -> xr.Dataset:
     """Add pixels before and after the map, along (y, x)."""
     dims, sky = _map(ds)
     if "mask_safe" not in ds:
-        ds = ds.assign(mask_safe=like_counts(ds, xr.Variable((), np.True_), "mask_safe", {}))
+        ds = ds.assign(mask_safe=mask(ds, "mask_safe"))
     widths: Mapping[Hashable, Pair] = dict(zip(dims, zip(before, after, strict=True), strict=True))
     variables = {}
     for name, array in ds.data_vars.items():

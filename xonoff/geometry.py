@@ -221,7 +221,8 @@ def pixel_offset(sky: SkyGrid, onto: SkyGrid) -> tuple[int, int]:
     (10, 30)
     """
     known = sky.on(onto)
-    if known is not None and known.step == onto.step:
+    steps = zip(() if known is None else known.step, onto.step, sky.shape, strict=False)
+    if known is not None and all(a == b or n == 1 for a, b, n in steps):  # one pixel has no step of its own
         y, x = ((a - b) / step for a, b, step in zip(known.origin, onto.origin, onto.step, strict=True))
         if max(abs(y - round(y)), abs(x - round(x))) < 1e-6:
             return round(y), round(x)

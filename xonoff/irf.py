@@ -74,7 +74,7 @@ def at_position(ds: xr.Dataset, name: str, position: Position) -> xr.Variable:
     array, grid = _response(ds, name), own_grid(ds, name)
     dims = [dim for dim in sky_dims(ds, grid) if dim in array.dims]
     if not dims:
-        return array
+        return array.copy(deep=False)
     sky = sky_grid(ds, grid)
     pixels = [float(p) for p in sky.sky_to_pixel(position)[::-1]]
     if not np.isfinite(pixels).all():

@@ -14,15 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xonoff.quantities import ON_OFF
+from xonoff.quantities import NEUTRAL, ON_OFF
 from xonoff.stats.sums import add_on_off, finish_on_off, join_on_off
 from xonoff.stats.threads import in_threads
 
 __all__ = ["coarse_mean", "join_bins"]
 
 Floats = npt.NDArray[np.float64]
-#: What stands in for a variable that the dataset lacks.
-NEUTRAL = {"counts": 0.0, "counts_off": 0.0, "acceptance": 1.0, "acceptance_off": 1.0}
 ROWS = 64  # of a map that a thread takes at a time
 
 

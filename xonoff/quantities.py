@@ -39,7 +39,9 @@ __all__ = [
     "wstat",
 ]
 
-ON_OFF = ("counts", "counts_off", "acceptance", "acceptance_off")
+#: On/off variables, and what stands in for one that a dataset lacks where bins are summed.
+NEUTRAL = {"counts": 0.0, "counts_off": 0.0, "acceptance": 1.0, "acceptance_off": 1.0}
+ON_OFF = tuple(NEUTRAL)
 
 
 def alpha(ds: xr.Dataset) -> xr.DataArray:
@@ -151,14 +153,18 @@ def usable(ds: xr.Dataset) -> xr.Variable:
     Variable (energy, sky) of bool
     """
     cubes = [name for name in (*ON_OFF, "background") if name in ds]
-    sizes = ds[_first_cube(ds)].sizes
+    first = ds[_first_cube(ds)]
+    sizes = {dim: first.sizes[dim] for dim in ("energy", *sky_dims(ds)) if dim in first.sizes}
     found = _mask(ds, ("mask_safe",))
-    inside = (xr.Variable((), np.True_) if found is None else found).set_dims(sizes)
-    arrays = [ds.variables[name].set_dims(sizes) for name in cubes]
+    arrays = [ds.variables[name] for name in cubes]
+    inside = xr.Variable((), np.True_) if found is None else found
+    if any(array.chunks for array in arrays):  # a mask that is made wider stays small in the graph
+        inside = inside.chunk()
+    inside, *arrays = (array.set_dims(sizes).transpose(*sizes) for array in (inside, *arrays))
     used = xr.apply_ufunc(
         partial(_usable, names=tuple(cubes)), inside, *arrays, dask="parallelized", output_dtypes=[np.bool_]
     )
-    result: xr.Variable = used.transpose(*sizes)
+    result: xr.Variable = used
     return result
 
 
@@ -283,10 +289,11 @@ def _usable(inside: Any, *arrays: Any, names: tuple[str, ...]) -> npt.NDArray[np
     def plane(part: Any) -> None:
         values = {name: array[part] for name, array in zip(names, arrays, strict=True)}
         found = inside[part]
-        if all(name in values for name in ON_OFF):
-            found = found & np.isfinite(stats.excess(*(values.pop(name) for name in ON_OFF)))
-        for value in values.values():
-            found = found & (value >= 0) & (value < np.inf)
+        if any(name in values for name in ON_OFF):
+            excess_of = [values.get(name, np.float32(neutral)) for name, neutral in NEUTRAL.items()]
+            found = found & np.isfinite(stats.excess(*excess_of))
+        if "background" in values:
+            found = found & (values["background"] >= 0) & (values["background"] < np.inf)
         out[part] = found
 
     in_threads(plane, range(len(out)) if out.ndim > 1 else [...])

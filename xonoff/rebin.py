@@ -86,9 +86,10 @@ def downsample(ds: xr.Dataset, factor: int | tuple[int, int], *, axis: str = "sk
         if not joined:
             variables[str(name)] = array.variable
         elif name in ("psf", "edisp") and f"{name}_exposure" in ds:  # on the pixels of the counts: weighted mean
-            weight = ds.variables[f"{name}_exposure"]
-            total = (array.variable * weight).coarsen(joined, "mean")
-            over = weight.coarsen({dim: f for dim, f in joined.items() if dim in weight.dims}, "mean")
+            values = array.variable.astype(np.float64)
+            weight = ds.variables[f"{name}_exposure"].where(np.isfinite(values), 0)
+            total = (values.where(np.isfinite(values), 0) * weight).coarsen(joined, "mean")
+            over = weight.coarsen(joined, "mean")
             variables[str(name)] = (total / over.where(over > 0, 1)).transpose(*array.dims)
         elif name in VARIABLES:
             variables[str(name)] = coarse_mean(array.variable.astype(np.float64), joined)
@@ -135,6 +136,8 @@ def resample_energy(ds: xr.Dataset, edges: Value) -> xr.Dataset:
     """
     old = axis_edges(ds, "energy")
     wanted = np.atleast_1d(floats_in(edges, "TeV"))
+    if wanted.ndim > 1:
+        raise GeometryError(f"energy edges of shape {wanted.shape} found, a list of them accepted")
     nearest = np.abs(old[:, None] - wanted).argmin(axis=0) if wanted.size and np.isfinite(wanted).all() else []
     if len(nearest) < 2 or not np.allclose(old[nearest], wanted, rtol=1e-6, atol=0) or (np.diff(nearest) < 1).any():
         raise GeometryError(
@@ -199,7 +202,7 @@ def to_image(ds: xr.Dataset, spectrum: Spectrum | None = None, *, keep_energy_tr
     if "psf" in image and "energy_true" in image["psf"].dims:
         share = weights * _exposure_of(image, "psf") * _share_left(image)
         variables["psf"] = _mean(image.variables["psf"], share)
-    variables = {n: v.transpose(*(d for d in image[n].dims if d in v.dims)) for n, v in variables.items()}
+    variables = {n: v.transpose(*(d for d in image[n].dims if d in v.dims), ...) for n, v in variables.items()}
     coords = {n: v for n, v in image.coords.variables.items() if "energy_true" not in v.dims}
     return _dataset(variables, coords | axis_coords("energy_true", edges[[0, -1]]), ds)
 
@@ -264,8 +267,11 @@ def _evaluate(spectrum: Spectrum, energies: Floats) -> Floats:
         fluxes = spectrum(energies)
     except u.UnitsError:  # a model whose parameters have units
         fluxes = spectrum(energies * u.TeV)
-    values = np.asarray(getattr(fluxes, "value", fluxes), dtype=np.float64)
-    return np.broadcast_to(values, energies.shape)
+    try:
+        values = np.asarray(getattr(fluxes, "value", fluxes), dtype=np.float64)
+        return np.broadcast_to(values, energies.shape)
+    except ValueError as error:
+        raise SchemaError(f"spectrum: one number for each energy wanted, {str(fluxes)[:60]} found") from error
 
 
 def _concat(parts: Sequence[xr.Variable]) -> xr.Variable:
@@ -334,4 +340,4 @@ def _dataset(variables: Mapping[str, xr.Variable], coords: Mapping[Any, xr.Varia
             array.attrs = {"units": VARIABLES[name].units} if VARIABLES[name].units else {}
             array.attrs["long_name"] = VARIABLES[name].description
         out[name] = array
-    return xr.Dataset(out, coords, ds.attrs)
+    return xr.Dataset(out, coords, ds.attrs).unify_chunks()

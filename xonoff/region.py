@@ -166,6 +166,10 @@ def _inside(region: Any, sky: SkyGrid, start: tuple[int, int] = (0, 0)) -> Bools
 def _local(region: Any) -> WCS:
     """Projection about a sky region, in its own frame."""
     center = _sky_center(region)
+    if center.frame.name not in ("icrs", "galactic", "fk5", "fk4"):
+        raise GeometryError(
+            f"region in the frame {center.frame.name} found, icrs, galactic, fk5 or fk4 accepted: transform its centre"
+        )
     projection = "TAN" if hasattr(region, "vertices") else "ARC"
     wcs = WCS(naxis=2)
     lon, lat = ("GLON", "GLAT") if center.frame.name == "galactic" else ("RA--", "DEC-")

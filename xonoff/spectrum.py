@@ -139,15 +139,18 @@ def _exposure(ds: xr.Dataset, part: xr.Dataset, in_region: xr.Variable, center: 
     exposure = part.variables["exposure"]
     dims = [dim for dim in in_region.dims if dim in exposure.dims]
     if not dims:
-        return exposure
-    mean: xr.Variable = exposure.where(in_region, 0).sum(dims, dtype=np.float64) / int(in_region.sum())
+        return exposure.copy(deep=False)
+    known = in_region & np.isfinite(exposure)
+    pixels = known.sum(dims)
+    mean: xr.Variable = exposure.where(known, 0).sum(dims, dtype=np.float64) / pixels.where(pixels > 0, 1)
     return mean
 
 
 def _edisp(ds: xr.Dataset, center: tuple[float, float]) -> xr.Variable:
     edisp = at_position(ds, "edisp", center)
     axes = [name for name in ds.coords if ds.variables[name].dims[:1] in (("energy",), ("energy_true",), ("migra",))]
-    return edisp_kernel(xr.Dataset({"edisp": edisp}, {name: ds.variables[name] for name in axes}))
+    kernel = edisp_kernel(xr.Dataset({"edisp": edisp}, {name: ds.variables[name] for name in axes}))
+    return kernel.transpose("energy_true", "energy")
 
 
 def _correction(ds: xr.Dataset, region: Any, center: tuple[float, float]) -> xr.Variable:

@@ -19,7 +19,7 @@ from xonoff.errors import SchemaError
 from xonoff.geometry import own_grid, sky_dims
 from xonoff.irf import edisp_kernel
 from xonoff.masks import on_grid
-from xonoff.quantities import ON_OFF, mask, usable
+from xonoff.quantities import NEUTRAL, ON_OFF, mask, usable
 from xonoff.stats.sums import add_on_off, add_positive, add_weighted, finish_on_off
 from xonoff.stats.threads import in_threads
 
@@ -30,9 +30,6 @@ Dims = tuple[str, ...]
 #: Views of the sums, and the arrays of a dataset that are added to them.
 Placed = tuple[Arrays, Arrays]
 
-#: What stands in for a variable that the datasets lack.
-NEUTRAL = {"counts": np.float32(0), "counts_off": np.float32(0), "acceptance": np.float32(1)}
-NEUTRAL["acceptance_off"] = np.float32(1)
 MASK_SUMS = ("mask_safe", "mask_fit", "mask_fault")
 
 
@@ -120,7 +117,8 @@ def response_arrays(ds: xr.Dataset, rule: Rule, used: xr.Variable) -> dict[str, 
     """What a dataset adds to the sums of exposure, PSF or dispersion, on the grid of these."""
     image = used.any("energy") if used.dims else used
     if rule.name == "exposure":
-        return {"exposure": ds.variables["exposure"], "inside": on_grid(image, ds, rule.grid)}
+        exposure = ds.variables["exposure"].transpose(*rule.sums["exposure"])
+        return {"exposure": exposure, "inside": on_grid(image, ds, rule.grid)}
     response = ds.variables["psf"] if rule.name == "psf" else edisp_kernel(ds)
     sky = tuple(map(str, sky_dims(ds, rule.grid))) if rule.grid is not None else ()
     full = {dim: ds.sizes[dim] for dim in sky}
@@ -146,7 +144,7 @@ def _add_bins(placed: Sequence[Placed]) -> None:
     """Add on/off bins, plane by plane: the sums of one stay in the processor's cache while all datasets are added."""
     cubes = []
     for sums, part in placed:
-        bins = [part.get(name, np.broadcast_to(NEUTRAL[name], part["used"].shape)) for name in ON_OFF]
+        bins = [part.get(name, np.broadcast_to(np.float32(NEUTRAL[name]), part["used"].shape)) for name in ON_OFF]
         cubes.append(([_cube(sums[name]) for name in ON_OFF], [_cube(array) for array in bins], _cube(part["used"])))
 
     def plane(i: int) -> None:

@@ -327,8 +327,8 @@ def add_on_off(
             ratio = _alpha(acc[j], acc_off[j])
             count, count_off = np.float64(on[j]), np.float64(off[j])
             valid = inside[j] & (ratio >= 0.0) & (count >= 0.0) & (count < math.inf)
-            row[j] = valid & (count_off >= 0.0) & (count_off < math.inf)
             expected[j] = ratio * count_off
+            row[j] = valid & (count_off >= 0.0) & (count_off < math.inf) & (expected[j] < math.inf)
         _add_used(sum_on[i], on, row)
         _add_used(sum_off[i], off, row)
         _add_used(sum_a_on[i], acc, row)

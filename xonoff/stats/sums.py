@@ -5,7 +5,8 @@ ratio (see `xonoff.stats.alpha`). Sums are in float64 whatever the dtype of the 
 
 There are four running sums: n_on, n_off, a_on, and the *off exposure*, of which the off acceptance is made in the end.
 It is the plain sum of a_off as long as there is no background ``alpha n_off``; from then on the plain sum is no longer
-needed, and it is minus the sum of the background. So four arrays hold what could be five, exactly, in any order.
+needed, and it is minus the sum of the background. So four arrays hold what could be five, exactly, in any order. Where
+all off counts are in bins with no on acceptance there is no background either, and the plain sum cannot keep it so.
 """
 
 from collections.abc import Callable, Iterable, Sequence
