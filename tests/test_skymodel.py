@@ -6,9 +6,12 @@ import json
 import numpy as np
 import pytest
 from astropy import units as u
+from astropy.coordinates import SkyCoord
+from astropy.io import fits
 from astropy.modeling import Fittable1DModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from regions import CircleSkyRegion
 
 import xonoff
 from xonoff import ModelError
@@ -171,3 +174,36 @@ def changed(**entries):
 def test_what_is_no_model_is_refused(call, message):
     with pytest.raises(ModelError, match=message):
         call()
+
+
+@pytest.mark.parametrize("suffix", ["fits", "nc", "zarr"])
+def test_models_travel_with_a_dataset(tmp_path, suffix):
+    ds = xonoff.tutorial.dataset()
+    carrying = ds.onoff.assign_models(every_kind())
+    assert ds.onoff.models == []
+    assert len(ds.onoff.parameters) == 0
+    assert to_json(carrying.onoff.models) == to_json(every_kind())
+    assert list(carrying.onoff.parameters["name"]) == list(named_parameters(every_kind()))
+    assert to_json(carrying.isel(energy=slice(2)).onoff.to_image().onoff.models) == to_json(every_kind())
+    path = tmp_path / f"a.{suffix}"
+    getattr(carrying.onoff, {"fits": "to_fits", "nc": "to_netcdf", "zarr": "to_zarr"}[suffix])(path)
+    assert to_json(xonoff.open_dataset(path).onoff.models) == to_json(every_kind())
+    assert carrying.onoff.assign_models(None).attrs == ds.attrs
+    assert carrying.onoff.assign_models([]).attrs == ds.attrs
+    assert [m.name for m in carrying.onoff.assign_models(every_kind()[0]).onoff.models] == ["point"]
+    with pytest.raises(ModelError, match="a list found, text accepted"):
+        _ = ds.assign_attrs(models=[1]).onoff.models
+
+
+def test_models_travel_with_a_spectrum_and_a_damaged_table_is_refused(tmp_path):
+    circle = CircleSkyRegion(SkyCoord(83.63, 22.01, unit="deg"), 0.3 * u.deg)
+    spectrum = xonoff.tutorial.dataset().onoff.assign_models(every_kind()).onoff.to_spectrum(circle)
+    spectrum.onoff.to_ogip(tmp_path / "pha.fits")
+    assert to_json(xonoff.open_dataset(tmp_path / "pha.fits").onoff.models) == to_json(every_kind())
+    with pytest.raises(xonoff.SchemaError, match="printable ASCII text accepted"):
+        xonoff.tutorial.dataset().assign_attrs(models="é").onoff.to_fits(tmp_path / "e.fits")
+    assert not (tmp_path / "e.fits").exists()
+    hdus = xonoff.tutorial.dataset().onoff.to_hdulist()
+    hdus.append(fits.BinTableHDU.from_columns([fits.Column("TEXT", "J", array=[1, 2])], name="MODELS"))
+    with pytest.raises(xonoff.FormatError, match=r"HDU MODELS: .* one text in TEXT accepted"):
+        xonoff.from_hdulist(hdus)

@@ -16,6 +16,9 @@ from xonoff.io import fits, hdulist, ogip, project, store
 from xonoff.units import Position, Value
 
 if TYPE_CHECKING:
+    from astropy.table import Table
+
+    from xonoff.models import SkyModel
     from xonoff.plot import Plots
 
 __all__ = ["OnOffAccessor"]
@@ -252,6 +255,28 @@ class OnOffAccessor:
     def to_masked(self) -> xr.Dataset:
         """Apply ``mask_safe``. See `xonoff.combine.to_masked`."""
         return combine.to_masked(self._ds)
+
+    # -- models: see xonoff.models --
+
+    def assign_models(self, models: "SkyModel | Iterable[SkyModel] | None") -> xr.Dataset:
+        """Carry sky models along. See `xonoff.models.assign_models`."""
+        from xonoff.models import assign_models  # here, for importing astropy.modeling takes longer than all of xonoff
+
+        return assign_models(self._ds, models)
+
+    @property
+    def models(self) -> "list[SkyModel]":
+        """Sky models that the dataset carries. See `xonoff.models.models_of`."""
+        from xonoff.models import models_of
+
+        return models_of(self._ds)
+
+    @property
+    def parameters(self) -> "Table":
+        """Parameters of these models as a table. See `xonoff.models.parameters`."""
+        from xonoff.models import parameters
+
+        return parameters(self.models)
 
     # -- writers --
 

@@ -1,4 +1,4 @@
-"""What a FITS file says of its observations: the tables ``GTI`` and ``META_TABLE``, read and written.
+"""What a FITS file says beside its maps: the tables ``GTI``, ``META_TABLE`` and ``MODELS``, read and written.
 
 Times are datetime64[ns] on the TT clock, which has no leap seconds; FITS has seconds since a reference day on a clock
 that a card names.
@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xonoff.errors import FormatError, XonoffError
+from xonoff.errors import FormatError, SchemaError, XonoffError
 from xonoff.io.hdu import HDU
 from xonoff.schema import AXES, VARIABLES
 from xonoff.units import unit_factor
 
-__all__ = ["gti_table", "meta_table", "read_gti", "read_meta"]
+__all__ = ["gti_table", "meta_table", "models_table", "read_gti", "read_meta", "read_models"]
 
 EPOCH = 40587  # MJD of 1970-01-01
 DAY = 86_400_000_000_000  # ns
@@ -116,3 +116,23 @@ def meta_table(ds: xr.Dataset) -> Table | None:
             columns[column] = values[None]
             units[column] = str(array.attrs.get("units", ""))
     return ("META_TABLE", columns, units, {}) if columns else None
+
+
+def models_table(ds: xr.Dataset) -> Table | None:
+    """Return the text of the sky models as the one row of a table; it is ASCII, as JSON may be."""
+    text = ds.attrs.get("models")
+    if not text:
+        return None
+    if not isinstance(text, str) or not text.isascii() or not text.isprintable():
+        raise SchemaError("attrs['models']: printable ASCII text accepted: use ds.onoff.assign_models")
+    return "MODELS", {"TEXT": np.array([text])}, {}, {}
+
+
+def read_models(path: str, hdu: HDU) -> str:
+    """Text of the sky models; it is not looked into here."""
+    column = np.asarray(hdu.table().get("TEXT", []))
+    if column.shape != (1,) or column.dtype.kind not in "US":
+        raise FormatError(
+            f"{path}: HDU MODELS: {column.dtype} of shape {column.shape} found, one text in TEXT accepted"
+        )
+    return str(column.astype(str)[0])

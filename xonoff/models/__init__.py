@@ -8,6 +8,7 @@ from astropy.modeling.powerlaws import (
     SmoothlyBrokenPowerLaw1D,
 )
 
+from xonoff.models.assigned import assign_models, models_of
 from xonoff.models.integration import integral
 from xonoff.models.shapes import (
     ConstantSource,
@@ -39,10 +40,12 @@ __all__ = [
     "SmoothlyBrokenPowerLaw1D",
     "TemplateSource",
     "TemplateSpectrum",
+    "assign_models",
     "flux",
     "from_json",
     "integral",
     "model_list",
+    "models_of",
     "named_parameters",
     "parameters",
     "to_json",
