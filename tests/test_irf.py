@@ -8,7 +8,7 @@ from scipy.integrate import quad
 
 import xonoff
 from xonoff.geometry import sky_grid
-from xonoff.irf import at_position, containment, edisp_kernel
+from xonoff.irf import at_position, containment, edisp_at, edisp_kernel
 
 
 @pytest.mark.parametrize("on_dask", [False, True])
@@ -111,3 +111,47 @@ def test_a_gaussian_is_contained_as_in_the_textbook():
 def test_what_is_refused(call, message):
     with pytest.raises(xonoff.XonoffError, match=message):
         call(make(0))
+
+
+@settings(max_examples=30, deadline=None)
+@given(x=st.floats(-1, 4), y=st.floats(-1, 3), name=st.sampled_from(["psf", "edisp", "psf_exposure"]))
+def test_the_nearest_pixel(x, y, name):
+    ds = make(1)
+    sky = sky_grid(ds, name.split("_")[0])
+    position = tuple(float(a) for a in sky.pixel_to_sky(x, y))
+    x, y = (float(p) for p in sky.sky_to_pixel(position))
+    ix, iy = (int(np.floor(np.clip(p, 0, n) + 0.5)) for p, n in ((x, 3), (y, 2)))
+    if min(abs(np.clip(p, 0, n) % 1 - 0.5) for p, n in ((x, 3), (y, 2))) > 1e-6:  # between two it is their mean
+        np.testing.assert_array_equal(at_position(ds, name, position, "nearest"), ds[name].values[..., iy, ix])
+
+
+def test_the_nearest_pixel_is_one_with_exposure():
+    ds = make(1)
+    sky = sky_grid(ds, "psf")
+    ds["psf_exposure"][:, 1, 1] = 0
+    position = tuple(float(a) for a in sky.pixel_to_sky(1.2, 1.0))
+    np.testing.assert_allclose(at_position(ds, "psf", position, "nearest"), ds.psf[:, :, 1, 2])
+    ds["psf_exposure"] = ds.psf_exposure * 0
+    assert (at_position(ds, "psf", position, "nearest") == 0).all()
+    with pytest.raises(xonoff.SchemaError, match="method 'cubic' found, 'linear' or 'nearest' accepted"):
+        at_position(ds, "psf", position, "cubic")
+
+
+@pytest.mark.parametrize("migra", [False, True])
+@pytest.mark.parametrize("method", ["linear", "nearest"])
+def test_the_dispersion_at_a_position(migra, method, no_compute):
+    ds = make(1, migra=migra)
+    sky = sky_grid(ds, "edisp")
+    position = tuple(float(a) for a in sky.pixel_to_sky(2, 1))
+    found = edisp_at(ds, position, method)
+    assert found.dims == ("energy_true", "energy")
+    np.testing.assert_allclose(found, edisp_kernel(ds)[:, :, 1, 2], rtol=1e-9)
+    assert edisp_at(lazy(ds), position, method).chunks is not None
+
+
+def test_the_dispersion_keeps_the_thresholds_of_a_stack():
+    ds = make(1)
+    ds["mask_safe"] = ds.mask_safe & (ds.energy > 2)
+    kernel = edisp_at(xonoff.stack([ds, ds]), (83.6, 22.0))
+    assert (kernel[:, 0] == 0).all()
+    assert (kernel[:, 1:].sum("energy") > 0).all()

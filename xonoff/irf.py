@@ -1,5 +1,7 @@
 """The instrument response: at a position of the sky, and as matrices from true to reconstructed energy."""
 
+from typing import Literal, TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
@@ -10,7 +12,10 @@ from xonoff.geometry import own_grid, sky_dims, sky_grid
 from xonoff.schema import VARIABLES
 from xonoff.units import Position, Value, value_in
 
-__all__ = ["at_position", "containment", "edisp_kernel"]
+__all__ = ["at_position", "containment", "edisp_at", "edisp_kernel"]
+
+METHODS = ("linear", "nearest")
+Method: TypeAlias = Literal["linear", "nearest"]
 
 
 def edisp_kernel(ds: xr.Dataset) -> xr.Variable:
@@ -46,8 +51,35 @@ def edisp_kernel(ds: xr.Dataset) -> xr.Variable:
     return kernel
 
 
-def at_position(ds: xr.Dataset, name: str, position: Position) -> xr.Variable:
-    """Response at a position, linearly interpolated between the pixels of its sky grid.
+def edisp_at(ds: xr.Dataset, position: Position, method: Method = "linear") -> xr.Variable:
+    """Energy dispersion at a position, as the probability of each energy bin.
+
+    Its sum over the energies is below 1 where energies are cut off, by the axis or by the thresholds of a stack.
+
+    Parameters
+    ----------
+    ds, position, method
+        As for `at_position`.
+
+    Returns
+    -------
+    Variable (energy_true, energy)
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> ds = xonoff.tutorial.dataset()
+    >>> edisp_at(ds, (83.63, 22.01)).sum("energy").max().round(3).item()
+    1.0
+    """
+    edisp = at_position(ds, "edisp", position, method)
+    axes = [name for name in ds.coords if ds.variables[name].dims[:1] in (("energy",), ("energy_true",), ("migra",))]
+    kernel = edisp_kernel(xr.Dataset({"edisp": edisp}, {name: ds.variables[name] for name in axes}))
+    return kernel.transpose("energy_true", "energy")
+
+
+def at_position(ds: xr.Dataset, name: str, position: Position, method: Method = "linear") -> xr.Variable:
+    """Response at a position, interpolated between the pixels of its sky grid.
 
     Beyond the outermost pixel centres it is the value there. Pixels without exposure (of ``psf_exposure`` or
     ``edisp_exposure``) are left out, since they hold no response.
@@ -58,6 +90,8 @@ def at_position(ds: xr.Dataset, name: str, position: Position) -> xr.Variable:
     name : str
         "exposure", "psf", "edisp", "psf_exposure" or "edisp_exposure".
     position : SkyCoord or (lon, lat)
+    method : {"linear", "nearest"}
+        Bilinear, or the value of the nearest pixel that has exposure among the four around, as gammapy has it.
 
     Returns
     -------
@@ -71,6 +105,8 @@ def at_position(ds: xr.Dataset, name: str, position: Position) -> xr.Variable:
     >>> at_position(ds, "psf", (83.63, 22.01)).dims
     ('energy_true', 'rad')
     """
+    if method not in METHODS:
+        raise SchemaError(f"method {method!r} found, {' or '.join(map(repr, METHODS))} accepted")
     array, grid = _response(ds, name), own_grid(ds, name)
     dims = [dim for dim in sky_dims(ds, grid) if dim in array.dims]
     if not dims:
@@ -93,6 +129,10 @@ def at_position(ds: xr.Dataset, name: str, position: Position) -> xr.Variable:
         weights = weights * (ds.variables[exposure].isel(index) > 0)
         total = weights.sum(dims)
         weights = weights / total.where(total > 0, 1)
+    if method == "nearest":
+        best = weights.max(dims)
+        weights = (weights == best) & (best > 0)
+        weights = weights / weights.sum(dims).where(best > 0, 1)
     found = (array.astype(np.float64) * weights).sum(dims).transpose(*(dim for dim in array.dims if dim not in dims))
     found.attrs = dict(array.attrs)
     return found

@@ -7,7 +7,7 @@ import xarray as xr
 
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import own_grid, sky_dims, sky_grid
-from xonoff.irf import at_position, containment, edisp_kernel
+from xonoff.irf import at_position, containment, edisp_at
 from xonoff.quantities import ON_OFF, background, effective_acceptance_off, livetime, usable
 from xonoff.region import region_center, region_mask, region_text
 from xonoff.schema import VARIABLES
@@ -77,7 +77,7 @@ def to_spectrum(ds: xr.Dataset, on_region: Any, *, containment_correction: bool 
     elif containment_correction:
         raise SchemaError("containment correction: the dataset has no exposure to correct: add it, or leave it out")
     if "edisp" in ds:
-        variables["edisp"] = _edisp(ds, center)
+        variables["edisp"] = edisp_at(ds, center)
     for name, array in variables.items():
         array.attrs = {"units": VARIABLES[name].units} if VARIABLES[name].units else {}
         array.attrs["long_name"] = VARIABLES[name].description
@@ -144,13 +144,6 @@ def _exposure(ds: xr.Dataset, part: xr.Dataset, in_region: xr.Variable, center: 
     pixels = known.sum(dims)
     mean: xr.Variable = exposure.where(known, 0).sum(dims, dtype=np.float64) / pixels.where(pixels > 0, 1)
     return mean
-
-
-def _edisp(ds: xr.Dataset, center: tuple[float, float]) -> xr.Variable:
-    edisp = at_position(ds, "edisp", center)
-    axes = [name for name in ds.coords if ds.variables[name].dims[:1] in (("energy",), ("energy_true",), ("migra",))]
-    kernel = edisp_kernel(xr.Dataset({"edisp": edisp}, {name: ds.variables[name] for name in axes}))
-    return kernel.transpose("energy_true", "energy")
 
 
 def _correction(ds: xr.Dataset, region: Any, center: tuple[float, float]) -> xr.Variable:
