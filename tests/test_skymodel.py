@@ -89,6 +89,13 @@ def test_the_table_of_parameters():
     row = table[list(table["name"]).index("point.amplitude")]
     assert u.Unit(row["unit"]) == u.Unit("m-2 s-1 TeV-1")
     assert np.isnan(row["error"])
+    units = dict(zip(table["name"], table["unit"], strict=True))
+    assert units["gauss.amplitude"] == "cm-2 s-1 TeV-1"
+    assert units["disk.amplitude_0"] == "cm-2 s-1 TeV-1"  # the absorption has none
+    assert units["shell.amplitude_0"] == ""
+    assert units["shell.x_0_0"] == units["map.x_cutoff"] == "TeV"
+    assert units["gauss.sigma"] == units["gauss.lon_0"] == "deg"
+    assert units["gauss.e"] == units["gauss.alpha"] == ""
     assert "<table" in SkyModel("<b>", PowerLaw1D())._repr_html_()
     assert "<b>" not in SkyModel("<b>", PowerLaw1D())._repr_html_()
     assert len(parameters([])) == 0

@@ -1,6 +1,6 @@
 """Sky models: a spectrum and a shape under a name, and the parameters of several as a table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from astropy.table import Table
 
 from xonoff.errors import ModelError
 from xonoff.models.shapes import Shape
-from xonoff.models.spectra import check_spectrum
+from xonoff.models.spectra import FLUX_UNIT, check_spectrum, has_units
 
 __all__ = ["SkyModel", "model_list", "named_parameters", "parameters"]
 
@@ -98,13 +98,31 @@ def named_parameters(models: SkyModel | Iterable[SkyModel]) -> dict[str, Paramet
 
     Where a spectrum and a shape both have one of a name, that of the shape is "crab.spatial.sigma".
     """
-    named = {}
+    return {full: getattr(part, name) for full, part, name in _named(models)}
+
+
+def _named(models: SkyModel | Iterable[SkyModel]) -> Iterator[tuple[str, Model, str]]:
+    """Full name of each parameter, the part of the model that has it, and its name there."""
     for model in model_list(models):
         for part in model.parts:
             for name in part.param_names:
-                full = f"{model.name}.{name}"
-                named[full if full not in named else f"{model.name}.spatial.{name}"] = getattr(part, name)
-    return named
+                twice = part is model.spatial and name in model.spectral.param_names
+                yield f"{model.name}.spatial.{name}" if twice else f"{model.name}.{name}", part, name
+
+
+def _unit(part: Model, name: str) -> str:
+    """Unit of a parameter: its own, or the one that its number is taken in; "" if there is none or it is not known."""
+    own = getattr(part, name).unit
+    if own is not None:
+        return str(own)
+    if isinstance(part, Shape):
+        return "" if name in ("e", "norm", "value") else "deg"
+    if has_units(part):
+        return ""
+    if name.startswith(("x_0", "x_break", "x_cutoff")):
+        return "TeV"
+    amplitudes = [other for other in part.param_names if other.startswith("amplitude")]
+    return FLUX_UNIT if amplitudes == [name] else ""
 
 
 def parameters(models: SkyModel | Iterable[SkyModel]) -> Table:
@@ -114,27 +132,28 @@ def parameters(models: SkyModel | Iterable[SkyModel]) -> Table:
     -------
     Table
         Columns ``name``, ``value``, ``unit``, ``min``, ``max``, ``fixed`` and ``error``; NaN where there is no bound or
-        no error.
+        no error. A number without a unit of its own has the one that it is taken in, where that is known.
 
     Examples
     --------
     >>> from xonoff.models import PowerLaw1D
-    >>> print(parameters(SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6)))["name", "value", "fixed"])
-         name       value  fixed
-    -------------- ------- -----
-    crab.amplitude 3.5e-11 False
-          crab.x_0     1.0 False
-        crab.alpha     2.6 False
+    >>> table = parameters(SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6)))
+    >>> for row in table:
+    ...     print(row["name"], row["value"], row["unit"] or "-")
+    crab.amplitude 3.5e-11 cm-2 s-1 TeV-1
+    crab.x_0 1.0 TeV
+    crab.alpha 2.6 -
     """
     rows = []
-    for name, parameter in named_parameters(models).items():
+    for full, part, name in _named(models):
+        parameter = getattr(part, name)
         low, high = parameter.bounds
         error = parameter.std
         rows.append(
             (
-                name,
+                full,
                 float(parameter.value),
-                "" if parameter.unit is None else str(parameter.unit),
+                _unit(part, name),
                 np.nan if low is None else float(low),
                 np.nan if high is None else float(high),
                 bool(parameter.fixed),
