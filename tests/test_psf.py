@@ -154,6 +154,9 @@ def test_real_data_sum_to_1(data_dir):
         (lambda ds: triple_gaussian([0.1], [1, 2], RAD), "as many positive widths as heights"),
         (lambda ds: triple_gaussian([0.1], [-1], RAD), "as many positive widths as heights"),
         (lambda ds: king(0.1, 1.0, RAD), "gamma above 1"),
+        (lambda ds: king(0.1, np.inf, RAD), "gamma above 1"),
+        (lambda ds: gaussian(np.inf, RAD), "positive widths"),
+        (lambda ds: psf_kernel(ds.isel(energy_true=0), (83.6, 22.0)), "an energy and rad accepted"),
     ],
 )
 def test_what_is_no_psf_is_refused(call, message):

@@ -151,3 +151,21 @@ def test_one_pixel_and_one_row_are_templates():
 def test_what_is_no_shape_is_refused(make, message):
     with pytest.raises(ModelError, match=message):
         make()
+
+
+def test_angles_with_units_and_images_in_any_order():
+    source = GaussianSource(1.4 * u.rad, "20 deg", sigma=6 * u.arcmin)
+    np.testing.assert_allclose(source.parameters[:3], [np.degrees(1.4), 20, 0.1])
+    sky = xonoff.SkyGrid.create((0, 0), shape=(5, 5), pixel_size=0.1)
+    image = xr.DataArray(np.arange(25.0).reshape(5, 5), dims=sky.dims(), coords=sky.coords())
+    assert float(TemplateSource(image)(0.1, 0.2)) == float(TemplateSource(image.transpose())(0.1, 0.2))
+    whole = xonoff.SkyGrid.create((0, 0), shape=(45, 90), pixel_size=4, projection="AIT")
+    assert np.isfinite(TemplateSource(np.ones((45, 90)), whole).image).all()
+    infinite = image.copy(data=np.where(image == 3, np.inf, 1.0))
+    for make in (
+        lambda: TemplateSource(infinite),
+        lambda: ShellSource(0, 0, 80, 20),
+        lambda: PointSource(0, 0, frame=3),
+    ):
+        with pytest.raises(ModelError):
+            make()

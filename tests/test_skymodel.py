@@ -176,6 +176,10 @@ def changed(**entries):
         (lambda: from_json(changed(spatial__frame=3)), r"frame 3 found"),
         (lambda: from_json(changed(name=3)), r"name 3 found"),
         (lambda: from_json(changed(psf="yes")), r"psf = 'yes' found"),
+        (lambda: from_json(changed(spectral__parameters__alpha__value=10**400)), r"not finite found"),
+        (lambda: from_json(changed(spectral__parameters__alpha__unit=5)), r"unit 5 found"),
+        (lambda: from_json(changed().replace(": 1.0,", ": 1e400,", 1)), r"not finite found"),
+        (lambda: to_json(SkyModel("m", sum((PowerLaw1D() for _ in range(60)), PowerLaw1D()))), r"50 in each other"),
     ],
 )
 def test_what_is_no_model_is_refused(call, message):

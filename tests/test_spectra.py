@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from astropy import units as u
 from astropy.modeling import Fittable1DModel
-from astropy.modeling.models import Const1D, Gaussian1D, Gaussian2D
+from astropy.modeling.models import Box1D, Const1D, Gaussian1D, Gaussian2D
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -174,7 +174,7 @@ class Noise(Fittable1DModel):
         (lambda: flux(Gaussian2D(), 1.0), r"2 inputs, 1 outputs and 1 parameter sets found, one of each accepted"),
         (lambda: flux(PowerLaw1D([1, 2], [1, 1], [2, 2], n_models=2), 1.0), r"2 parameter sets found"),
         (lambda: flux(PowerLaw1D(1 * u.m, 1 * u.TeV, 2), 1.0), r"units do not give a flux per energy"),
-        (lambda: integral(PowerLaw1D(1 * u.m, 1 * u.TeV, 2), EDGES), r"parameter amplitude: m found, cm-2 s-1 TeV-1"),
+        (lambda: integral(PowerLaw1D(1 * u.m, 1 * u.TeV, 2), EDGES), r"units do not give a flux per energy"),
         (lambda: integral(PowerLaw1D(np.nan, 1, 2), EDGES), r"not finite .*amplitude"),
         (lambda: integral(Const1D(np.inf), EDGES), r"not finite"),
         (lambda: integral(Pole(), [1, 3]), r"1 to 3 TeV is not finite"),
@@ -190,3 +190,30 @@ class Noise(Fittable1DModel):
 def test_what_is_no_spectrum_is_refused(call, message):
     with pytest.raises(ModelError, match=message):
         call()
+
+
+def test_lines_and_edges_between_the_nodes_are_seen():
+    line = 1e-12 * 1e-4 * np.sqrt(2 * np.pi)
+    assert integral(Gaussian1D(1e-12, 1.2345, 1e-4), [0.1, 10])[0] == pytest.approx(line, rel=1e-8)
+    assert integral(Box1D(1e-12, 3.05, 0.01), [2, 10])[0] == pytest.approx(1e-14, rel=1e-8)
+    table = TemplateSpectrum([3, 3.05], [1e-12, 1e-12]) * Const1D(1)
+    assert integral(table, [0.01, 100])[0] == pytest.approx(5e-14, rel=1e-8)
+    both = (PowerLaw1D(1e-12, 1, 2) + Gaussian1D(1e-10, 1.2345, 1e-3)) * Const1D(1)
+    expected = integral(PowerLaw1D(1e-12, 1, 2), [0.1, 10])[0] + 1e-10 * 1e-3 * np.sqrt(2 * np.pi)
+    assert integral(both, [0.1, 10])[0] == pytest.approx(expected, rel=1e-8)
+
+
+def test_steep_power_laws_and_indices_with_units():
+    assert integral(PowerLaw1D(1e-12, 1, -50), [1e-10, 1])[0] == pytest.approx(1e-12 / 51, rel=1e-12)
+    assert integral(PowerLaw1D(1e-12, 1, -200), [1e-3, 1])[0] == pytest.approx(1e-12 / 201, rel=1e-12)
+    unit = u.Unit("cm-2 s-1 TeV-1")
+    percent = PowerLaw1D(1e-12 * unit, 1 * u.TeV, 200 * u.percent)
+    assert integral(percent, [1, 2])[0] == pytest.approx(5e-13, rel=1e-12)
+    table = TemplateSpectrum([0.1, 10], [1e-12, 1e-12])
+    mixed = table + PowerLaw1D(1e-12 * unit, 1 * u.TeV, 2)
+    assert integral(mixed, [1, 2])[0] == pytest.approx(1.5e-12, rel=1e-12)
+    assert flux(mixed, 1.0) == pytest.approx(2e-12)
+    for spectrum in (PowerLaw1D(1e-12 * unit, 1, 2), PowerLaw1D([1e-12, 2e-12], [1, 1], [2, 2])):
+        for function in (lambda s: flux(s, [1, 2]), lambda s: integral(s, [1, 2])):
+            with pytest.raises(ModelError):
+                function(spectrum)

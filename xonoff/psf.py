@@ -88,8 +88,8 @@ def ring_profile(ds: xr.Dataset, position: Position) -> tuple[xr.Variable, Float
     radii : ndarray (ring + 1), deg
     """
     psf = at_position(ds, "psf", position)
-    if "rad" not in psf.dims:
-        raise SchemaError(f"psf: dims {psf.dims} found, one over rad accepted")
+    if "rad" not in psf.dims or psf.ndim != 2:
+        raise SchemaError(f"psf: dims {psf.dims} found at a position, an energy and rad accepted: keep both dimensions")
     energy = next(dim for dim in psf.dims if dim != "rad")
     table = psf.transpose(energy, "rad").astype(np.float64)
     values = np.nan_to_num(np.asarray(table.values), nan=0.0, posinf=0.0, neginf=0.0)
@@ -186,7 +186,8 @@ def triple_gaussian(sigmas: list[Value], amplitudes: list[Value], rad: Value) ->
     """
     widths = [floats_in(sigma, "deg") for sigma in sigmas]
     heights = [floats_in(amplitude, "") for amplitude in amplitudes]
-    positive = all((w > 0).all() for w in widths) and all((h >= 0).all() for h in heights)
+    positive = all(((w > 0) & (w < np.inf)).all() for w in widths)
+    positive &= all(((h >= 0) & (h < np.inf)).all() for h in heights)
     if not positive or not 0 < len(widths) == len(heights) or not np.all(sum(heights[1:], heights[0]) > 0):
         raise SchemaError(
             f"sigmas {sigmas} and amplitudes {amplitudes} found, as many positive widths as heights accepted"
@@ -222,7 +223,7 @@ def king(sigma: Value, gamma: Value, rad: Value) -> Floats:
     True
     """
     width, index = floats_in(sigma, "deg"), floats_in(gamma, "")
-    if not (width > 0).all() or not (index > 1).all():
+    if not ((width > 0) & (width < np.inf)).all() or not ((index > 1) & (index < np.inf)).all():
         raise SchemaError(f"sigma {sigma} and gamma {gamma} found, a positive width and a gamma above 1 accepted")
     scale = (2 * index * width**2)[..., None]
 

@@ -10,12 +10,12 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 from astropy import units as u
-from astropy.modeling import CompoundModel, Model, Parameter
-from astropy.modeling.powerlaws import BrokenPowerLaw1D, PowerLaw1D
+from astropy.modeling import CompoundModel, Model, Parameter, functional_models
+from astropy.modeling.powerlaws import BrokenPowerLaw1D, PowerLaw1D, SmoothlyBrokenPowerLaw1D
 
 from xonoff.axes import check_edges
 from xonoff.errors import ModelError
-from xonoff.models.spectra import FLUX_UNIT, TemplateSpectrum, check_spectrum, flux
+from xonoff.models.spectra import FLUX_UNIT, Absorption, TemplateSpectrum, flux
 from xonoff.units import Value
 
 __all__ = ["integral"]
@@ -23,6 +23,16 @@ __all__ = ["integral"]
 Floats = npt.NDArray[np.float64]
 
 TOLERANCE = 1e-10
+#: Models with a line or an edge, and where around it to look, in widths: its own edges, and what is left of it.
+MARKED = (
+    BrokenPowerLaw1D,
+    SmoothlyBrokenPowerLaw1D,
+    functional_models.Gaussian1D,
+    functional_models.Lorentz1D,
+    functional_models.Box1D,
+    functional_models.Trapezoid1D,
+)
+WIDTHS = np.array([-40, -6, -1, -0.5, 0, 0.5, 1, 6, 40])
 #: Pieces of a bin to begin with, so that what lies between the nodes of one is seen; and the halvings of a piece.
 PIECES, HALVINGS = 4, 50
 #: Pieces in work at a time: a spectrum that wants more is no function that can be integrated.
@@ -58,8 +68,8 @@ def integral(spectrum: Model, edges: Value) -> Floats:
     >>> integral(LogParabola1D(amplitude=1e-12, x_0=1, alpha=2, beta=0.1), ["1 TeV", "4 TeV"]).round(15)
     array([7.19e-13])
     """
-    check_spectrum(spectrum)
     bins = check_edges("energy", edges)
+    flux(spectrum, bins[:1])  # refuses what is no spectrum
     with np.errstate(all="ignore"):  # the result is looked at
         found = _integral(spectrum, bins)
     if not np.isfinite(found).all():
@@ -78,16 +88,33 @@ def _integral(spectrum: Model, edges: Floats) -> Floats:
         return parts[0] + parts[1] if spectrum.op == "+" else parts[0] - parts[1]
     if kind is PowerLaw1D:
         amplitude, x_0 = _value(spectrum.amplitude, FLUX_UNIT), _value(spectrum.x_0, "TeV")
-        return _power_law(amplitude, x_0, float(spectrum.alpha.value), edges[:-1], edges[1:])
+        return _power_law(amplitude, x_0, _value(spectrum.alpha, ""), edges[:-1], edges[1:])
     if kind is BrokenPowerLaw1D:
         amplitude, x_break = _value(spectrum.amplitude, FLUX_UNIT), _value(spectrum.x_break, "TeV")
         lo, hi = edges[:-1], edges[1:]
-        below = _power_law(amplitude, x_break, float(spectrum.alpha_1.value), lo, np.clip(hi, lo, max(x_break, 0)))
-        above = _power_law(amplitude, x_break, float(spectrum.alpha_2.value), np.clip(lo, min(x_break, hi[-1]), hi), hi)
+        below = _power_law(amplitude, x_break, _value(spectrum.alpha_1, ""), lo, np.clip(hi, lo, max(x_break, 0)))
+        above = _power_law(amplitude, x_break, _value(spectrum.alpha_2, ""), np.clip(lo, min(x_break, hi[-1]), hi), hi)
         return np.where(lo < x_break, below, 0) + np.where(hi > x_break, above, 0)
     if kind is TemplateSpectrum:
         return _template(spectrum, edges)
-    return _quadrature(lambda energies: flux(spectrum, energies), edges)
+    return _quadrature(lambda energies: flux(spectrum, energies), edges, _marks(spectrum))
+
+
+def _marks(spectrum: Model) -> Floats:
+    """Energies where a spectrum has a line, an edge or a kink that nodes could miss, TeV."""
+    kind = type(spectrum)
+    if isinstance(spectrum, CompoundModel):
+        if spectrum.op == "|":  # the input of the right one is no energy
+            return _marks(spectrum.left)
+        return np.concatenate([_marks(spectrum.left), _marks(spectrum.right)])
+    if kind in (TemplateSpectrum, Absorption):
+        return np.asarray(spectrum.energy)
+    for name in ("x_break", "mean", "x_0"):
+        if kind in MARKED and name in spectrum.param_names:
+            width = next((w for w in ("stddev", "fwhm", "width") if w in spectrum.param_names), None)
+            half = 0.0 if width is None else abs(_value(getattr(spectrum, width), "TeV"))
+            return _value(getattr(spectrum, name), "TeV") + half * WIDTHS
+    return np.array([])
 
 
 def _value(parameter: Parameter, unit: str) -> float:
@@ -101,9 +128,10 @@ def _value(parameter: Parameter, unit: str) -> float:
 
 def _power_law(amplitude: float | Floats, x_0: float | Floats, index: float | Floats, lo: Floats, hi: Floats) -> Floats:
     log = np.log(hi / lo)
-    t = (1 - index) * log
+    t = -np.abs((1 - index) * log)
+    largest = np.where(np.asarray(index) < 1, hi, lo)  # of E f(E), so that nothing overflows that need not
     shape = np.divide(np.expm1(t), t, out=np.ones(np.shape(t)), where=t != 0)
-    return np.asarray(amplitude * x_0 * (lo / x_0) ** (1 - index) * log * shape)
+    return np.asarray(amplitude * x_0 * (largest / x_0) ** (1 - index) * log * shape)
 
 
 def _template(spectrum: TemplateSpectrum, edges: Floats) -> Floats:
@@ -134,18 +162,23 @@ def _gauss(function: Callable[[Floats], Floats], lo: Floats, hi: Floats, n: int)
     return np.asarray((function(energies) * energies) @ weights * half)
 
 
-def _quadrature(function: Callable[[Floats], Floats], edges: Floats) -> Floats:
+def _quadrature(function: Callable[[Floats], Floats], edges: Floats, marks: Floats) -> Floats:
     """Halve the pieces of each bin until 10 and 21 nodes agree."""
-    steps = np.log(edges)[:-1, None] + np.diff(np.log(edges))[:, None] * np.linspace(0, 1, PIECES + 1)
-    lo, hi = steps[:, :-1].ravel(), steps[:, 1:].ravel()
-    bins = np.repeat(np.arange(edges.size - 1), PIECES)
+    logs = np.log(edges)
+    steps = logs[:-1, None] + np.diff(logs)[:, None] * (np.arange(PIECES) / PIECES)
+    inside = marks[(marks > edges[0]) & (marks < edges[-1])]
+    cuts = np.unique(np.concatenate([steps.ravel(), logs[-1:], np.log(inside)]))
+    lo, hi = cuts[:-1], cuts[1:]
+    bins = np.searchsorted(logs, lo, side="right") - 1
     done = np.zeros(edges.size - 1)
+    swing = np.zeros(edges.size - 1)  # of pieces that are done, without their signs
     for _ in range(HALVINGS):
         fine = _gauss(function, lo, hi, 21)
         error = np.abs(fine - _gauss(function, lo, hi, 10))
-        size = np.abs(done) + np.bincount(bins, np.abs(fine), done.size)
+        size = swing + np.bincount(bins, np.abs(fine), done.size)
         rough = (error > TOLERANCE / 10 * size[bins]) & np.isfinite(error)
         done += np.bincount(bins[~rough], fine[~rough], done.size)
+        swing += np.bincount(bins[~rough], np.abs(fine[~rough]), done.size)
         if not rough.any():
             return done
         middle = (lo[rough] + hi[rough]) / 2

@@ -18,6 +18,7 @@ from astropy.modeling import Fittable2DModel, Parameter
 from xonoff.errors import ModelError
 from xonoff.geometry import sky_grid
 from xonoff.skygrid import SkyGrid
+from xonoff.units import value_in
 
 __all__ = [
     "ConstantSource",
@@ -31,6 +32,8 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
+#: Parameters that are no angles.
+PLAIN = ("e", "norm", "value")
 #: Directions around a source over which an elongated shape is normalised; such sums converge exponentially.
 DIRECTIONS = 720
 
@@ -50,11 +53,18 @@ class Shape(Fittable2DModel):  # type: ignore[misc]  # astropy is untyped
 
     def __init__(self, *parameters: float, frame: str = "icrs", **kwargs: Any) -> None:
         try:
-            SkyCoord(0, 0, unit="deg", frame=frame)
-        except ValueError as error:
-            raise ModelError(f"{type(self).__name__}: frame {frame!r} found, one such as 'icrs' accepted") from error
+            if not isinstance(frame, str):
+                raise TypeError("text wanted")
+            SkyCoord(0, 0, unit="deg", frame=frame).transform_to("icrs")
+        except (ValueError, TypeError) as error:
+            raise ModelError(
+                f"{type(self).__name__}: frame {str(frame)[:80]!r} found, one such as 'icrs' accepted"
+            ) from error
         self.frame = frame
-        super().__init__(*parameters, **kwargs)
+        given = dict(zip(self.param_names, parameters, strict=False))
+        given |= {name: kwargs.pop(name) for name in self.param_names if name in kwargs}
+        plain = {name: value_in(v, "" if name in PLAIN else "deg") for name, v in given.items()}
+        super().__init__(**plain, **kwargs)
         _check(self)
 
     @property
@@ -201,8 +211,11 @@ class TemplateSource(Shape):
         if sky is None and not isinstance(image, xr.DataArray):
             raise ModelError("TemplateSource: an array without grid found: give sky=, or a DataArray that has a wcs")
         grid = sky_grid(image) if sky is None else sky  # type: ignore[arg-type]
-        values = np.nan_to_num(np.asarray(image, dtype=np.float64), nan=0.0)
-        total = float((values * grid.solid_angle()).sum()) if values.shape == grid.shape else np.nan
+        if isinstance(image, xr.DataArray) and set(image.dims) == set(grid.dims()):
+            image = image.transpose(*grid.dims())
+        values = np.asarray(image, dtype=np.float64)
+        values = np.where(np.isnan(values), 0.0, values)
+        total = float(np.nansum(values * grid.solid_angle())) if values.shape == grid.shape else np.nan
         if not (values >= 0).all() or not 0 < total < np.inf:
             raise ModelError(
                 f"TemplateSource: an image {values.shape} that sums to {total} found, one on the {grid.shape} pixels "
@@ -262,13 +275,15 @@ def _interpolated(image: Floats, y: Floats, x: Floats) -> Floats:
 
 def _check(shape: Shape) -> None:
     """Refuse sizes that give no shape."""
-    values = dict(zip(shape.param_names, shape.parameters.tolist(), strict=True))
+    values = {name: float(getattr(shape, name).value) for name in shape.param_names}
     if not np.isfinite(list(values.values())).all():
         raise ModelError(f"{type(shape).__name__}: {values} found, finite numbers accepted")
     wrong = [name for name in ("sigma", "r_0", "width") if name in values and not 0 < values[name] <= 180]
     wrong += [name for name in ("radius",) if name in values and not 0 <= values[name] <= 90]
     wrong += [name for name in ("e",) if name in values and not 0 <= values[name] < 1]
     wrong += [name for name in ("lat_0",) if name in values and not -90 <= values[name] <= 90]
+    if "radius" in values and values["radius"] + values["width"] > 90:
+        wrong.append("width")
     if wrong:
         accepted = {"e": "0 to below 1", "lat_0": "-90 to 90 deg", "radius": "0 to 90 deg"}
         raise ModelError(

@@ -77,6 +77,10 @@ def check_spectrum(spectrum: Any) -> None:
             f"{len(spectrum)} parameter sets found, one of each accepted"
         )
 
+    arrays = [name for name in spectrum.param_names if np.size(getattr(spectrum, name).value) != 1]
+    if arrays:
+        raise ModelError(f"spectrum {_label(spectrum)}: an array for {arrays[0]} found, one number accepted")
+
 
 def has_units(spectrum: Model) -> bool:
     """Tell whether a spectrum is in units, its parameters being Quantities."""
@@ -120,11 +124,13 @@ class TemplateSpectrum(Fittable1DModel):  # type: ignore[misc]  # astropy is unt
 
     def evaluate(self, x, norm):  # type: ignore[no-untyped-def]  # astropy takes annotations for units
         """Flux at energies."""
+        in_units = isinstance(x, u.Quantity)
         x = _in_tev(x)
         with np.errstate(divide="ignore", invalid="ignore"):
             logs = np.interp(np.log(x), np.log(self.energy), np.log(self.values))
         inside = (x >= self.energy[0]) & (x <= self.energy[-1])
-        return norm * np.where(inside, np.exp(logs), 0.0)
+        values = norm * np.where(inside, np.exp(logs), 0.0)
+        return values * u.Unit(FLUX_UNIT) if in_units else values
 
 
 class Absorption(Fittable1DModel):  # type: ignore[misc]  # astropy is untyped

@@ -74,7 +74,7 @@ def to_json(models: SkyModel | Iterable[SkyModel]) -> str:
     entries = [
         {
             "name": model.name,
-            "spectral": _spectrum_to_dict(model.spectral, model.name),
+            "spectral": _spectrum_to_dict(model.spectral, model.name, DEPTH),
             **({} if model.spatial is None else {"spatial": _shape_to_dict(model.spatial, model.name)}),
             "psf": model.psf,
             "edisp": model.edisp,
@@ -119,11 +119,14 @@ def _model_from_dict(entry: Any) -> SkyModel:
 # -- spectra ----------------------------------------------------------------------------------------------------------
 
 
-def _spectrum_to_dict(spectrum: Model, where: str) -> dict[str, Any]:
+def _spectrum_to_dict(spectrum: Model, where: str, depth: int) -> dict[str, Any]:
     if isinstance(spectrum, CompoundModel):
-        if spectrum.op not in OPERATORS:
-            raise ModelError(f"{where}: a compound by {spectrum.op!r} found, one of {OPERATORS} accepted")
-        parts = {side: _spectrum_to_dict(getattr(spectrum, side), where) for side in ("left", "right")}
+        if spectrum.op not in OPERATORS or depth == 0:
+            raise ModelError(
+                f"{where}: a compound by {spectrum.op!r} found, one of {OPERATORS} accepted, {DEPTH} in each other at "
+                "most"
+            )
+        parts = {side: _spectrum_to_dict(getattr(spectrum, side), where, depth - 1) for side in ("left", "right")}
         return {"type": "compound", "operator": spectrum.op, **parts}  # its parameters are those of its parts
     kind = type(spectrum).__name__
     if SPECTRA.get(kind) is not type(spectrum):
@@ -185,8 +188,10 @@ def _shape_from_dict(entry: Any, where: str) -> shapes.Shape:
 
     def made() -> shapes.Shape:
         labels = [first + by * np.arange(n) for first, by, n in zip(origin, step, image.shape, strict=True)]
-        source = shapes.TemplateSource(image, SkyGrid.from_labels(entry["header"], *labels), **values)
-        source.image = image  # as it was, not normalised a second time
+        sky = SkyGrid.from_labels(entry["header"], *labels)
+        source = shapes.TemplateSource(image, sky, **values)
+        if np.allclose(source.image, image, rtol=1e-9, atol=0):
+            source.image = image  # as it was to the last bit, not normalised a second time
         return source
 
     template_shape: shapes.Shape = _made(made, settings, where)
@@ -206,7 +211,7 @@ def _parameters_to_dict(model: Model, where: str) -> dict[str, Any]:
                 "the models in the program"
             )
         entry: dict[str, Any] = {"value": float(parameter.value), "fixed": bool(parameter.fixed)}
-        entry["bounds"] = [None if bound is None else float(bound) for bound in parameter.bounds]
+        entry["bounds"] = [None if bound is None or np.isinf(bound) else float(bound) for bound in parameter.bounds]
         if parameter.unit is not None:
             entry["unit"] = parameter.unit.to_string()
         if parameter.std is not None:
@@ -225,6 +230,8 @@ def _parameters_from_dict(kind: type[Model], entries: Any, where: str) -> tuple[
         value = _number(entry["value"], f"{at}.value")
         unit = entry.get("unit")
         try:
+            if not isinstance(unit, str | None):
+                raise TypeError("text wanted")
             values[name] = value if unit is None else value * u.Unit(unit)
         except (ValueError, TypeError) as error:
             raise ModelError(f"{at}: unit {unit!r} found, one of astropy accepted") from error
@@ -277,7 +284,13 @@ def _kind(entry: Any, where: str, known: dict[str, Any]) -> Any:
 def _number(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ModelError(f"{where}: {str(value)[:80]!r} found, a number accepted")
-    return float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
+    if not np.isfinite(number):
+        raise ModelError(f"{where}: a number that is not finite found, finite numbers accepted")
+    return number
 
 
 def _floats(values: Any, where: str) -> Any:
@@ -285,6 +298,6 @@ def _floats(values: Any, where: str) -> Any:
         array = np.array(values)
     except ValueError as error:
         raise ModelError(f"{where}: rows of different lengths found, a table of numbers accepted") from error
-    if array.dtype.kind not in "fiu":
-        raise ModelError(f"{where}: {array.dtype} found, a table of numbers accepted")
+    if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+        raise ModelError(f"{where}: {array.dtype} found, a table of finite numbers accepted")
     return array.astype(np.float64)
