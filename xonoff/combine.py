@@ -20,8 +20,7 @@ from xonoff.duck import chunked_like, small_values
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import Geom, enclosing, pixel_offset, sky_dims, sky_grid
 from xonoff.observations import join_observations
-from xonoff.quantities import ON_OFF
-from xonoff.schema import GRIDS, MASKS, VARIABLES
+from xonoff.schema import GRIDS, VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.stacking import MASK_SUMS, Arrays, Rule, bins_of, on_off_arrays, response_arrays, rules_of
 
@@ -32,7 +31,6 @@ Place = dict[str, slice]
 #: What one dataset adds by one rule: its arrays, and where they go in the sums.
 Part = tuple[dict[str, xr.Variable], Place]
 
-CUBES = (*ON_OFF, "background", *MASKS)
 STACK_AXES = ("energy", "energy_true", "rad")
 #: Coordinates of a spectrum.
 POSITION = ("lat", "lon", "region")
@@ -246,8 +244,8 @@ def _check_dataset(ds: Any, number: int) -> None:
     """Refuse what is no dataset, or has lost axes or sky that its variables need."""
     if not isinstance(ds, xr.Dataset):
         raise SchemaError(f"input {number} is a {type(ds).__name__}, an xarray.Dataset accepted")
-    for name in (name for name in VARIABLES if name in ds):
-        if name in CUBES and "energy" not in ds[name].dims:
+    for name, variable in VARIABLES.items():
+        if name in ds and variable.axes == (("energy",),) and "energy" not in ds[name].dims:
             raise SchemaError(f"{_name(ds, number)}: {name} has no dimension energy: keep it with a slice or a list")
     for axis in (axis for axis in STACK_AXES if axis in ds.dims):
         axis_edges(ds, axis)

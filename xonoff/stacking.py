@@ -100,10 +100,11 @@ def bins_of(ds: xr.Dataset, *, check: bool) -> xr.Variable:
     """
     if not any(name in ds for name in (*ON_OFF, "background", "mask_safe")):
         return xr.Variable((), np.True_)
+    if check:
+        return usable(ds)
     sizes = _bin_sizes(ds)
-    found = usable(ds) if check else mask(ds, "mask_safe").variable
-    used: xr.Variable = found.set_dims(sizes).transpose(*sizes)
-    return used if check else used.copy()
+    within: xr.Variable = mask(ds, "mask_safe").variable.set_dims(sizes).transpose(*sizes).copy()
+    return within
 
 
 def on_off_arrays(ds: xr.Dataset, used: xr.Variable) -> dict[str, xr.Variable]:

@@ -35,7 +35,7 @@ from xonoff.io.hdu import HDU
 from xonoff.io.hdu_writer import HDUWriter
 from xonoff.io.observations import gti_table, meta_table, models_table, read_gti, read_meta, read_models
 from xonoff.io.ogip_checks import check_channels, check_content, check_writable, is_file_name, read_channels
-from xonoff.io.ogip_files import LINKS, SET, companion_name, publishing
+from xonoff.io.ogip_files import COMPANIONS, LINKS, SET, companion_name, publishing
 from xonoff.io.ogip_region import read_region, region_table
 from xonoff.io.ogip_response import (
     COMMON,
@@ -107,7 +107,7 @@ def to_ogip(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = F
     """
     path = Path(path)
     seconds = check_writable(ds, path)
-    parts = {"bkg": "counts_off" in ds, "arf": "exposure" in ds, "rmf": "edisp" in ds}
+    parts = {part: variable in ds for part, variable in COMPANIONS.items()}
     links = {card: companion_name(path.name, part) if parts[part] else "none" for card, part in LINKS.items()}
     ds = ds.compute()
     primary = {SET: secrets.token_hex(8)}

@@ -11,10 +11,12 @@ from xonoff.errors import FormatError
 from xonoff.io.atomic import replacing
 from xonoff.io.hdu import scan
 
-__all__ = ["LINKS", "SET", "companion_name", "publishing"]
+__all__ = ["COMPANIONS", "LINKS", "SET", "companion_name", "publishing"]
 
 #: Cards of a PHA file that name its companions.
 LINKS = {"BACKFILE": "bkg", "ANCRFILE": "arf", "RESPFILE": "rmf"}
+#: Companions of a PHA file, and the variable that each is written for.
+COMPANIONS = {"bkg": "counts_off", "arf": "exposure", "rmf": "edisp"}
 #: Card that the files of one writing share, so that those of two are told apart after an interruption.
 SET = "SETID"
 

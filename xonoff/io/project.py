@@ -21,6 +21,7 @@ from xonoff.geometry import sky_dims
 from xonoff.io import fits, ogip, store
 from xonoff.io.atomic import replacing_together
 from xonoff.io.backend import open_dataset
+from xonoff.io.ogip_files import COMPANIONS, companion_name
 
 __all__ = ["from_dict", "open_datasets", "save_datasets", "to_dict"]
 
@@ -29,8 +30,6 @@ SUFFIXES = {"fits": ".fits", "netcdf": ".nc", "zarr": ".zarr"}
 TYPES = ("MapDatasetOnOff", "MapDataset", "SpectrumDatasetOnOff", "SpectrumDataset")
 MAX_BYTES = 16 << 20  # of a project file
 MAX_STEM, MAX_NAME = 70, 140  # letters of the names of files, so that temporary names with more in them are valid
-#: Files that a spectrum may have beside its own, and the variable that each is for.
-COMPANIONS = {"bkg": "counts_off", "arf": "exposure", "rmf": "edisp"}
 
 
 def to_dict(ds: xr.Dataset, filename: str = "") -> dict[str, Any]:
@@ -328,10 +327,9 @@ def _file_names(names: Sequence[str], path: Path, format: str, datasets: Sequenc
 
 def _files_of(ds: xr.Dataset, file: str, *, every: bool = False) -> list[str]:
     """Files that a dataset is written to; for a spectrum in FITS also, if it has them, its companions."""
-    base, suffix = os.path.splitext(file)
-    if suffix != SUFFIXES["fits"] or _is_map(ds):
+    if not file.endswith(SUFFIXES["fits"]) or _is_map(ds):
         return [file]
-    return [file, *(f"{base}_{part}{suffix}" for part, variable in COMPANIONS.items() if every or variable in ds)]
+    return [file, *(companion_name(file, part) for part, variable in COMPANIONS.items() if every or variable in ds)]
 
 
 def _read_yaml(path: Path) -> Mapping[str, Any]:
