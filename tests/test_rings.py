@@ -1,4 +1,4 @@
-"""Areas of pixels in rings: brute force, nothing lost or made, any projection, poles, and what is refused."""
+"""Radial profiles over pixels: brute force, nothing lost or made, any projection, poles, and what is refused."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import xonoff
-from xonoff.rings import offsets, ring_areas, window_around
+from xonoff.rings import circle_weights, offsets, profile_weights, window_around
 
 SKIES = {
     "CAR": lambda: xonoff.SkyGrid.create((83.6, 2.0), shape=(24, 30), pixel_size=0.1),
@@ -28,25 +28,39 @@ def test_nothing_is_lost_or_made_wherever_the_source_is(name, y, x, cuts):
     sky = SKIES[name]()
     lon, lat = sky.pixel_to_sky(x, y)
     radii = np.array(sorted(cuts))
-    areas = ring_areas(sky, (lon, lat), radii).toarray()
-    assert (areas >= 0).all()
-    np.testing.assert_allclose(areas.sum(0), np.pi * np.diff(radii**2), rtol=1e-9, atol=1e-13)
+    weights = profile_weights(sky, (lon, lat), radii).toarray()
+    assert (weights >= 0).all()
+    np.testing.assert_allclose(weights.sum(0), circle_weights(radii), rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("name", SKIES)
-def test_areas_by_brute_force(name):
+def test_weights_by_brute_force(name):
     sky = SKIES[name]()
     position = tuple(sky.pixel_to_sky(11.3, 9.8))
-    radii = [0.0, 0.03, 0.07, 0.2, 0.45]
-    areas = ring_areas(sky, position, radii).toarray().reshape(*sky.shape, 4)
-    n = 80
+    radii = np.array([0.0, 0.03, 0.07, 0.2, 0.45])
+    values = np.array([[5.0, 3.0, 4.0, 1.0, 0.5], [1.0, 1.0, 1.0, 1.0, 1.0]])
+    found = (profile_weights(sky, position, radii) @ values.T).T.reshape(2, *sky.shape)
+    n = 160
     fine = (np.arange(n) + 0.5) / n - 0.5
-    for row, column in ((10, 11), (9, 12), (10, 13), (6, 10), (12, 9)):
+    for row, column in ((10, 11), (9, 12), (10, 13), (6, 10), (12, 9), (8, 11)):
         y, x = np.meshgrid(row + fine, column + fine, indexing="ij")
-        east, north = offsets(sky, position, y, x)
+        distance = np.hypot(*offsets(sky, position, y, x))
         size = sky.solid_angle()[row, column] / np.radians(1) ** 2
-        found, _ = np.histogram(np.hypot(east, north), radii)
-        np.testing.assert_allclose(areas[row, column], found / n**2 * size, atol=4e-3 * size)
+        for value, pixel in zip(values, found[:, row, column], strict=True):
+            profile = np.interp(distance, radii, value, right=0.0)
+            assert pixel == pytest.approx(profile.mean() * size, rel=1e-3, abs=1e-3 * size)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    y=st.floats(8, 15), x=st.floats(8, 21), inner=st.floats(0, 0.3), width=st.floats(0.01, 0.4), slope=st.floats(-1, 1)
+)
+def test_more_radii_on_the_same_line_change_nothing(y, x, inner, width, slope):
+    sky = SKIES["TAN"]()
+    position = sky.pixel_to_sky(x, y)
+    few, many = (np.linspace(inner, inner + width, n) for n in (2, 9))
+    one, two = (profile_weights(sky, position, radii) @ (2 + slope * radii) for radii in (few, many))
+    np.testing.assert_allclose(one, two, atol=1e-12)
 
 
 def test_distances_are_those_on_the_sphere():
@@ -67,7 +81,7 @@ def test_distances_are_those_on_the_sphere():
 def test_the_window_holds_all_that_a_circle_reaches(name, y, x, radius):
     sky = SKIES[name]()
     position = tuple(sky.pixel_to_sky(x, y))
-    whole = ring_areas(sky, position, [0, radius]).toarray().reshape(sky.shape)
+    whole = profile_weights(sky, position, [0, radius]).sum(axis=1).reshape(sky.shape)
     rows, columns = window_around(sky, position, radius)
     outside = np.ones(sky.shape, bool)
     outside[rows, columns] = False
@@ -76,20 +90,26 @@ def test_the_window_holds_all_that_a_circle_reaches(name, y, x, radius):
 
 def test_one_pixel_and_a_source_far_away():
     one = xonoff.SkyGrid.create((10, 0), shape=(1, 1), pixel_size=0.1)
-    assert ring_areas(one, (10, 0), [0, 1]).sum() == pytest.approx(0.01, rel=1e-5)
-    assert ring_areas(one, (190, 0), [0, 1]).nnz == 0
+    assert profile_weights(one, (10, 0), [0, 1]).sum() == pytest.approx(0.01, rel=1e-5)
+    assert profile_weights(one, (190, 0), [0, 1]).nnz == 0
     rows, columns = window_around(one, (190, 0), 0.5)
-    assert rows.start == rows.stop or columns.start == columns.stop or ring_areas(one, (190, 0), [0, 0.5]).nnz == 0
+    assert rows.start == rows.stop or columns.start == columns.stop or profile_weights(one, (190, 0), [0, 0.5]).nnz == 0
 
 
 def test_a_whole_sky_has_pixels_off_the_sky():
     sky = xonoff.SkyGrid.create((0, 0), shape=(20, 40), pixel_size=10.0, projection="AIT", frame="galactic")
-    areas = ring_areas(sky, (30.0, 10.0), [0, 5, 10])
+    areas = profile_weights(sky, (30.0, 10.0), [0, 5, 10])
     assert np.isfinite(areas.data).all()
     assert areas.sum() == pytest.approx(100 * np.pi, rel=1e-9)
+
+
+@pytest.mark.parametrize("lat", [90.0, 89.9, -89.96, -90.0])
+def test_rows_that_reach_over_a_pole_end_there(lat):
+    sky = xonoff.SkyGrid.create((0.0, 85.0 if lat > 0 else -85.0), shape=(101, 3600), pixel_size=0.1)
+    assert profile_weights(sky, (20.0, lat), [0, 0.4]).sum() == pytest.approx(np.pi * 0.16, rel=1e-6)
 
 
 @pytest.mark.parametrize("radii", [[1], [2, 1], [-1, 1], [0, np.inf], [0, np.nan], [[0, 1]]])
 def test_radii_that_are_none(radii):
     with pytest.raises(xonoff.GeometryError, match="that increase from 0 or above"):
-        ring_areas(SKIES["CAR"](), (83.6, 2), radii)
+        profile_weights(SKIES["CAR"](), (83.6, 2), radii)

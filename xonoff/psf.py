@@ -14,17 +14,16 @@ from xonoff.axes import axis_edges, check_edges
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import sky_dims, sky_grid
 from xonoff.irf import at_position
-from xonoff.rings import ring_areas, window_around
+from xonoff.rings import circle_weights, profile_weights, window_around
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position, Value, floats_in
 
-__all__ = ["containment_radius", "gaussian", "king", "psf_kernel", "ring_profile", "triple_gaussian"]
+__all__ = ["containment_radius", "gaussian", "king", "psf_kernel", "psf_profile", "triple_gaussian"]
 
 Floats = npt.NDArray[np.float64]
 
-#: Rings into which a bin of the offset axis is cut. With four, a linear profile is followed to 1e-4 of its maximum even
-#: where the PSF is only two bins wide.
-CUTS = 4
+#: Rings between two values of the profile, in each of which it counts as constant where a radius is looked for.
+CUTS = 16
 DEG2 = np.radians(1.0) ** 2
 
 
@@ -65,42 +64,48 @@ def psf_kernel(ds: xr.Dataset, position: Position, sky: SkyGrid | None = None) -
         if len(sky_dims(ds)) != 2:
             raise SchemaError("the dataset has no map whose pixels are wanted: give sky=, a SkyGrid")
         sky = sky_grid(ds)
-    density, radii = ring_profile(ds, position)
+    profile, radii = psf_profile(ds, position)
     rows, columns = window_around(sky, position, float(radii[-1]))
-    energy, _ = density.dims
-    shares = np.zeros((density.sizes[energy], *sky.shape))
+    energy, _ = profile.dims
+    shares = np.zeros((profile.sizes[energy], *sky.shape))
     if rows.start < rows.stop and columns.start < columns.stop:
-        areas = ring_areas(sky.slice(rows, columns), position, radii)
-        found = (areas @ density.values.T).T
+        weights = profile_weights(sky.slice(rows, columns), position, radii)
+        found = (weights @ profile.values.T).T
         shares[:, rows, columns] = found.reshape(-1, rows.stop - rows.start, columns.stop - columns.start)
     coords = {name: ds.variables[name] for name in (energy,) if name in ds.coords}
     array = xr.DataArray(shares, dims=(energy, *sky.dims()), coords={**sky.coords(), **coords}, name="psf_kernel")
     return array.assign_attrs(units="1", long_name="share of the events of a point source")
 
 
-def ring_profile(ds: xr.Dataset, position: Position) -> tuple[xr.Variable, Floats]:
-    """PSF at a position, in rings in each of which it is constant.
+def psf_profile(ds: xr.Dataset, position: Position) -> tuple[xr.Variable, Floats]:
+    """PSF at a position, as values at radii between which it is linear.
 
     Returns
     -------
-    density : Variable (energy_true, ring) or (energy, ring), deg-2
-        Its integral over the rings is 1, or 0 where there is no PSF.
-    radii : ndarray (ring + 1), deg
+    values : Variable (energy_true, radius) or (energy, radius), deg-2
+        Its integral over the plane is 1, or 0 where there is no PSF.
+    radii : ndarray, deg
+        The centres of the bins of ``rad``, and the ends of the axis.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> values, radii = psf_profile(xonoff.tutorial.dataset(), (83.63, 22.01))
+    >>> bool(np.allclose(values.values @ circle_weights(radii), 1))
+    True
     """
     psf = at_position(ds, "psf", position)
     if "rad" not in psf.dims or psf.ndim != 2:
         raise SchemaError(f"psf: dims {psf.dims} found at a position, an energy and rad accepted: keep both dimensions")
     energy = next(dim for dim in psf.dims if dim != "rad")
-    table = psf.transpose(energy, "rad").astype(np.float64)
-    values = np.nan_to_num(np.asarray(table.values), nan=0.0, posinf=0.0, neginf=0.0)
+    table = np.asarray(psf.transpose(energy, "rad").values, dtype=np.float64)
+    table = np.maximum(np.nan_to_num(table, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
     edges = axis_edges(ds, "rad")
-    steps = np.linspace(0, 1, CUTS + 1)
-    radii = np.append((edges[:-1, None] + np.diff(edges)[:, None] * steps[:-1]).ravel(), edges[-1])
-    centers, middles = (edges[:-1] + edges[1:]) / 2, (radii[:-1] + radii[1:]) / 2
-    density = np.array([np.interp(middles, centers, np.maximum(row, 0)) for row in values])
-    total = density @ (np.pi * np.diff(radii**2))
-    density /= np.where(total > 0, total, 1)[:, None]
-    return xr.Variable((energy, "ring"), density, {"units": "deg-2"}), radii
+    radii = np.concatenate([edges[:1], (edges[:-1] + edges[1:]) / 2, edges[-1:]])
+    values = np.concatenate([table[:, :1], table, table[:, -1:]], axis=1)
+    total = values @ circle_weights(radii)
+    values /= np.where(total > 0, total, 1)[:, None]
+    return xr.Variable((energy, "radius"), values, {"units": "deg-2"}), radii
 
 
 def containment_radius(ds: xr.Dataset, fraction: float, position: Position) -> xr.Variable:
@@ -127,15 +132,17 @@ def containment_radius(ds: xr.Dataset, fraction: float, position: Position) -> x
     """
     if not 0 < fraction <= 1:
         raise SchemaError(f"fraction: {fraction!r} found, a number above 0, up to 1, accepted")
-    density, radii = ring_profile(ds, position)
+    profile, knots = psf_profile(ds, position)
+    radii = np.unique(np.linspace(knots[:-1], knots[1:], CUTS + 1))
+    density = np.array([np.interp(radii, knots, row) for row in profile.values])
     squares = radii**2
-    within = np.cumsum(density.values * np.pi * np.diff(squares), axis=1)
+    rings = np.pi * np.diff(squares) * (density[:, :-1] + density[:, 1:]) / 2
     found = []
-    for row in np.concatenate([np.zeros((len(within), 1)), within], axis=1):
+    for row in np.cumsum(np.pad(rings, ((0, 0), (1, 0))), axis=1):
         rising = np.concatenate([[True], np.diff(row) > 0])  # where it is flat, the smallest radius
         reached = np.interp(fraction * row[-1], row[rising], squares[rising])
         found.append(np.sqrt(reached) if row[-1] > 0 else np.nan)
-    return xr.Variable(density.dims[:1], found, {"units": "deg"})
+    return xr.Variable(profile.dims[:1], found, {"units": "deg"})
 
 
 # -- parametric forms, as tables over rad -----------------------------------------------------------------------------

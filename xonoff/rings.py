@@ -1,6 +1,6 @@
-"""Pixels in rings around a position: the geometry of everything that depends on the distance from a source alone.
+"""Pixels around a position: the geometry of everything that depends on the distance from a source alone.
 
-A radial profile that is constant in each ring integrates over pixels as one sparse matrix product, exactly: nothing is
+A radial profile that is linear between radii integrates over pixels as one sparse matrix product, exactly: nothing is
 lost or made, wherever in a pixel the source sits, and the matrix depends on the position alone.
 """
 
@@ -18,9 +18,12 @@ from xonoff.units import Position, lonlat_in
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["offsets", "ring_areas", "window_around"]
+__all__ = ["circle_weights", "offsets", "profile_weights", "window_around"]
 
 Floats = npt.NDArray[np.float64]
+
+#: Distance from a position up to which pixels have a shape as seen from there, deg.
+AROUND = 175.0
 
 
 def offsets(sky: SkyGrid, position: Position, y: npt.ArrayLike, x: npt.ArrayLike) -> tuple[Floats, Floats]:
@@ -47,23 +50,24 @@ def offsets(sky: SkyGrid, position: Position, y: npt.ArrayLike, x: npt.ArrayLike
     return distance * np.sin(angle), distance * np.cos(angle)
 
 
-def ring_areas(sky: SkyGrid, position: Position, radii: npt.ArrayLike) -> "csr_array":
-    """Area of every pixel of a grid within every ring around a position.
+def profile_weights(sky: SkyGrid, position: Position, radii: npt.ArrayLike) -> "csr_array":
+    """Weights that integrate a radial profile around a position over every pixel of a grid.
 
-    Pixels are quadrilaterals between their corners, as seen from the position; so they fill a ring without gap.
+    The profile is linear between radii, and zero inside of the first and outside of the last one. Pixels are
+    quadrilaterals between their corners, as seen from the position; so they fill a circle without gap.
 
     Parameters
     ----------
     sky : SkyGrid
     position : SkyCoord or (lon, lat)
         It may lie outside of the grid.
-    radii : array_like (ring + 1), deg
-        Increasing from 0 or more, below 90.
+    radii : array_like, deg
+        Increasing from 0 or more, up to 180.
 
     Returns
     -------
-    csr_array (pixel, ring), deg2
-        Pixels in the order of the raveled grid.
+    csr_array (pixel, radius), deg2
+        To be multiplied by the values at the radii, deg-2. Pixels in the order of the raveled grid.
 
     Raises
     ------
@@ -73,31 +77,60 @@ def ring_areas(sky: SkyGrid, position: Position, radii: npt.ArrayLike) -> "csr_a
     Examples
     --------
     >>> sky = SkyGrid.create((83.63, 22.01), shape=(20, 20), pixel_size=0.1)
-    >>> areas = ring_areas(sky, (83.65, 21.98), [0, 0.2, 0.5])
-    >>> areas.sum(axis=0).round(6).tolist(), [round(float(np.pi * a), 6) for a in (0.2**2, 0.5**2 - 0.2**2)]
-    ([0.125664, 0.659734], [0.125664, 0.659734])
+    >>> cone = profile_weights(sky, (83.65, 21.98), [0, 0.3]) @ [3 / (np.pi * 0.3**2), 0]
+    >>> cone.shape, round(float(cone.sum()), 9)
+    ((400,), 1.0)
     """
     from scipy.sparse import csr_array
 
     from xonoff.stats import discs
 
-    edges = np.array(radii, dtype=np.float64)
-    if edges.ndim != 1 or edges.size < 2 or not (np.diff(edges) > 0).all() or not 0 <= edges[0] < edges[-1] < 90:
-        raise GeometryError(f"radii {edges} found, two or more that increase from 0 or above, below 90 deg, accepted")
+    knots = np.array(radii, dtype=np.float64)
+    if knots.ndim != 1 or knots.size < 2 or not (np.diff(knots) > 0).all() or not 0 <= knots[0] < knots[-1] <= 180:
+        raise GeometryError(f"radii {knots} found, two or more that increase from 0 or above, up to 180 deg, accepted")
     ny, nx = sky.shape
-    rows, columns = np.meshgrid(np.arange(ny + 1) - 0.5, np.arange(nx + 1) - 0.5, indexing="ij")
-    east, north = offsets(sky, position, rows, columns)
-    near = np.hypot(east, north) < 90  # not NaN, and not around the antipode, where a pixel has no shape
-    east, north = (np.where(near, offset, np.inf) for offset in (east, north))
+    east, north = _corners(sky, position)
     first, stop = np.empty(sky.shape, np.intp), np.empty(sky.shape, np.intp)
     with np.errstate(invalid="ignore"):  # of corners off the sky
-        discs.count_rings(east, north, edges, first, stop)
+        discs.count_radii(east, north, knots, first, stop)
     counts = (stop - first).ravel()
     start = np.concatenate([[0], np.cumsum(counts)])
-    areas = np.empty(start[-1])
-    discs.fill_rings(east, north, edges, first, start, areas)
+    weights = np.zeros(start[-1])
+    discs.fill_weights(east, north, knots, first, start, weights)
     indices = np.arange(start[-1]) + np.repeat(first.ravel() - start[:-1], counts)
-    return csr_array((areas, indices, start), shape=(ny * nx, edges.size - 1))
+    return csr_array((weights, indices, start), shape=(ny * nx, knots.size))
+
+
+def circle_weights(radii: Floats) -> Floats:
+    r"""Weights that integrate a radial profile over the whole plane.
+
+    Examples
+    --------
+    >>> circle_weights(np.array([0.0, 1.0])).round(4)  # a cone has a third of pi, a disk all of it
+    array([1.0472, 2.0944])
+    """
+    inner, outer = radii[:-1], radii[1:]
+    step = np.pi / 3 * (outer - inner)
+    weights = np.zeros(radii.size)
+    weights[:-1] += step * (2 * inner + outer)
+    weights[1:] += step * (inner + 2 * outer)
+    return weights
+
+
+def _corners(sky: SkyGrid, position: Position) -> tuple[Floats, Floats]:
+    """Where the corners of pixels lie, seen from a position; infinite off the sky.
+
+    Rows that reach over a pole end there.
+    """
+    ny, nx = sky.shape
+    rows, columns = np.arange(ny + 1) - 0.5, np.arange(nx + 1) - 0.5
+    if sky.separable:
+        lon, _ = sky.center
+        poles = sky.sky_to_pixel((lon, [-90.0, 90.0]))[1]
+        rows = np.clip(rows, poles.min(), poles.max())
+    east, north = offsets(sky, position, rows[:, None], columns)
+    near = np.hypot(east, north) < AROUND  # not NaN, and not around the antipode, where a pixel has no shape
+    return np.where(near, east, np.inf), np.where(near, north, np.inf)
 
 
 def window_around(sky: SkyGrid, position: Position, radius: float) -> tuple[slice, slice]:
