@@ -20,11 +20,13 @@ from xonoff.validity import validate
 
 
 def __getattr__(name: str) -> object:
-    """Import `xonoff.models` when it is asked for: astropy.modeling takes longer than all the rest."""
-    if name == "models":
-        import importlib
+    """Import what needs astropy.modeling when it is asked for, for that takes longer than all the rest."""
+    import importlib
 
+    if name == "models":
         return importlib.import_module("xonoff.models")
+    if name == "Predictor":
+        return importlib.import_module("xonoff.predictor").Predictor
     raise AttributeError(f"module 'xonoff' has no attribute {name!r}")
 
 
@@ -34,6 +36,7 @@ __all__ = [
     "GeometryError",
     "ModelError",
     "OnOffAccessor",
+    "Predictor",
     "ResponseGeom",
     "SchemaError",
     "SkyGrid",

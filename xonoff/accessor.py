@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from xonoff.models import SkyModel
     from xonoff.plot import Plots
+    from xonoff.predict import Models
 
 __all__ = ["OnOffAccessor"]
 
@@ -65,25 +66,52 @@ class OnOffAccessor:
         """Bins within ``mask_safe`` and ``mask_fit``. See `xonoff.quantities.mask`."""
         return quantities.mask(self._ds)
 
-    def wstat(self) -> xr.DataArray:
-        """WStat of each bin. See `xonoff.quantities.wstat`."""
-        return quantities.wstat(self._ds)
+    def wstat(self, models: "Models" = None) -> xr.DataArray:
+        """WStat of each bin, with the signal of models. See `xonoff.quantities.wstat`."""
+        return quantities.wstat(self._ds, self._signal(models))
 
-    def stat_array(self) -> xr.DataArray:
+    def stat_array(self, models: "Models" = None) -> xr.DataArray:
         """WStat of each bin, under the name that gammapy gives it. See `xonoff.quantities.wstat`."""
-        return quantities.wstat(self._ds)
+        return self.wstat(models)
 
-    def stat_sum(self) -> xr.DataArray:
-        """Sum of WStat within the masks. See `xonoff.quantities.stat_sum`."""
-        return quantities.stat_sum(self._ds)
+    def stat_sum(self, models: "Models" = None) -> xr.DataArray:
+        """Sum of WStat within the masks, with the signal of models. See `xonoff.quantities.stat_sum`."""
+        return quantities.stat_sum(self._ds, self._signal(models))
 
-    def npred_background(self) -> xr.DataArray:
-        """Profiled background in the on region. See `xonoff.quantities.npred_background`."""
-        return quantities.npred_background(self._ds)
+    def npred_background(self, models: "Models" = None) -> xr.DataArray:
+        """Background in the on region, profiled with the signal. See `xonoff.quantities.npred_background`."""
+        return quantities.npred_background(self._ds, self._signal(models))
 
-    def npred_off(self) -> xr.DataArray:
-        """Profiled background in the off region. See `xonoff.quantities.npred_off`."""
-        return quantities.npred_off(self._ds)
+    def npred_off(self, models: "Models" = None) -> xr.DataArray:
+        """Background in the off region, profiled with the signal. See `xonoff.quantities.npred_off`."""
+        return quantities.npred_off(self._ds, self._signal(models))
+
+    def npred_signal(
+        self,
+        models: "Models" = None,
+        *,
+        per_model: bool = False,
+        evaluation_mode: Literal["local", "global"] = "local",
+        interpolation: Literal["linear", "nearest"] = "linear",
+    ) -> xr.DataArray:
+        """Predict the counts of models. See `xonoff.predict.npred_signal`."""
+        from xonoff import predict  # here, for astropy.modeling takes longer to import than all of xonoff
+
+        options: dict[str, Any] = {"evaluation_mode": evaluation_mode, "interpolation": interpolation}
+        return predict.npred_signal(self._ds, models, per_model=per_model, **options)
+
+    def npred(self, models: "Models" = None) -> xr.DataArray:
+        """Predict the counts of models and background. See `xonoff.predict.npred`."""
+        from xonoff import predict
+
+        return predict.npred(self._ds, models)
+
+    def _signal(self, models: "Models") -> xr.DataArray | None:
+        if models is None and not self._ds.attrs.get("models"):
+            return None
+        from xonoff import predict
+
+        return predict.signal_of(self._ds, models)
 
     def significance(self, dim: Hashable | Iterable[Hashable] | None = None) -> xr.DataArray:
         """Li & Ma significance, of each bin or summed over ``dim``. See `xonoff.quantities.significance`."""
@@ -260,7 +288,7 @@ class OnOffAccessor:
 
     def assign_models(self, models: "SkyModel | Iterable[SkyModel] | None") -> xr.Dataset:
         """Carry sky models along. See `xonoff.models.assign_models`."""
-        from xonoff.models import assign_models  # here, for importing astropy.modeling takes longer than all of xonoff
+        from xonoff.models import assign_models
 
         return assign_models(self._ds, models)
 

@@ -5,14 +5,16 @@ from typing import Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from astropy.coordinates import SkyCoord
 
 from xonoff.axes import axis_edges
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import own_grid, sky_dims, sky_grid
 from xonoff.schema import VARIABLES
+from xonoff.skygrid import SkyGrid
 from xonoff.units import Position, Value, value_in
 
-__all__ = ["at_position", "containment", "edisp_at", "edisp_kernel"]
+__all__ = ["at_position", "containment", "edisp_at", "edisp_kernel", "exposure_in"]
 
 METHODS = ("linear", "nearest")
 Method: TypeAlias = Literal["linear", "nearest"]
@@ -135,6 +137,63 @@ def at_position(ds: xr.Dataset, name: str, position: Position, method: Method = 
         weights = weights / weights.sum(dims).where(best > 0, 1)
     found = (array.astype(np.float64) * weights).sum(dims).transpose(*(dim for dim in array.dims if dim not in dims))
     found.attrs = dict(array.attrs)
+    return found
+
+
+def exposure_in(ds: xr.Dataset, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    """Exposure of some pixels of the counts; 0 where there is none.
+
+    Parameters
+    ----------
+    ds : Dataset
+    pixels : ndarray (pixel,) of int
+        Numbers in the raveled grid. On an exposure with a grid of its own it is interpolated, as by `at_position`.
+
+    Returns
+    -------
+    ndarray (pixel, energy_true), m2 s
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> exposure_in(xonoff.tutorial.dataset(), np.array([0, 820])).shape
+    (2, 12)
+    """
+    array, grid = _response(ds, "exposure"), own_grid(ds, "exposure")
+    dims = [dim for dim in sky_dims(ds, grid) if dim in array.dims]
+    array = array.transpose("energy_true", *dims)
+    if not dims:
+        found = np.broadcast_to(np.asarray(array.values, dtype=np.float64), (pixels.size, array.size))
+    elif not pixels.size:
+        found = np.zeros((0, array.sizes["energy_true"]))
+    elif grid == "":
+        row, column = np.divmod(pixels, array.shape[2])
+        rows, columns = (slice(p.min(), p.max() + 1) for p in (row, column))
+        window = np.asarray(array[:, rows, columns].values)
+        found = window.reshape(len(window), -1)[:, (row - rows.start) * window.shape[2] + column - columns.start].T
+    else:
+        found = _interpolated(np.asarray(array.values), sky_grid(ds, grid), sky_grid(ds), pixels)
+    found = np.array(found, dtype=np.float64, order="C")
+    return np.where((found > 0) & (found < np.inf), found, 0.0)
+
+
+def _interpolated(
+    values: npt.NDArray[np.generic], own: SkyGrid, sky: SkyGrid, pixels: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float64]:
+    """Values (energy_true, y, x) of a grid between its pixel centres, at pixels of another one; at its rim beyond."""
+    row, column = np.divmod(pixels, sky.shape[1])
+    lon, lat = sky.pixel_to_sky(column, row)
+    x, y = own.sky_to_pixel(SkyCoord(lon, lat, unit="deg", frame=sky.frame))
+    found = np.zeros((pixels.size, len(values)))
+    first, share = [], []
+    for pixel, n in zip((y, x), own.shape, strict=True):
+        inside = np.clip(np.nan_to_num(pixel), 0, n - 1)
+        first.append(np.minimum(inside.astype(int), max(n - 2, 0)))
+        share.append(inside - first[-1])
+    for dy in range(min(own.shape[0], 2)):
+        for dx in range(min(own.shape[1], 2)):
+            weight = np.abs(1 - dy - share[0]) * np.abs(1 - dx - share[1])
+            found += weight[:, None] * values[:, first[0] + dy, first[1] + dx].T
     return found
 
 

@@ -13,7 +13,7 @@ import xarray as xr
 from xonoff.axes import axis_edges, check_edges
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import sky_dims, sky_grid
-from xonoff.irf import at_position
+from xonoff.irf import Method, at_position
 from xonoff.rings import circle_weights, profile_weights, window_around
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position, Value, floats_in
@@ -77,8 +77,13 @@ def psf_kernel(ds: xr.Dataset, position: Position, sky: SkyGrid | None = None) -
     return array.assign_attrs(units="1", long_name="share of the events of a point source")
 
 
-def psf_profile(ds: xr.Dataset, position: Position) -> tuple[xr.Variable, Floats]:
+def psf_profile(ds: xr.Dataset, position: Position, method: Method = "linear") -> tuple[xr.Variable, Floats]:
     """PSF at a position, as values at radii between which it is linear.
+
+    Parameters
+    ----------
+    ds, position, method
+        As for `xonoff.irf.at_position`.
 
     Returns
     -------
@@ -94,7 +99,7 @@ def psf_profile(ds: xr.Dataset, position: Position) -> tuple[xr.Variable, Floats
     >>> bool(np.allclose(values.values @ circle_weights(radii), 1))
     True
     """
-    psf = at_position(ds, "psf", position)
+    psf = at_position(ds, "psf", position, method)
     if "rad" not in psf.dims or psf.ndim != 2:
         raise SchemaError(f"psf: dims {psf.dims} found at a position, an energy and rad accepted: keep both dimensions")
     energy = next(dim for dim in psf.dims if dim != "rad")

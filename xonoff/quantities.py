@@ -75,22 +75,26 @@ def excess(ds: xr.Dataset) -> xr.DataArray:
     return _bins(stats.excess, ds, ON_OFF, "excess")
 
 
-def wstat(ds: xr.Dataset) -> xr.DataArray:
-    """WStat of each bin for no signal: -2 ln L, profiled over the background; see `xonoff.stats.wstat`.
+def wstat(ds: xr.Dataset, signal: xr.DataArray | None = None) -> xr.DataArray:
+    """WStat of each bin: -2 ln L, profiled over the background; see `xonoff.stats.wstat`. Masks are not applied.
 
-    Masks are not applied. With no model the signal is 0.
+    Parameters
+    ----------
+    ds : Dataset
+    signal : DataArray, optional
+        Expected in the bins, see `xonoff.predict.npred_signal`; 0 by default.
     """
-    return _bins(_wstat, ds, ON_OFF, "wstat")
+    return _bins(_wstat, ds, ON_OFF, "wstat", signal)
 
 
-def npred_off(ds: xr.Dataset) -> xr.DataArray:
-    """Counts predicted in the off region: the profiled background ``mu_off``; with no model the signal is 0."""
-    return _bins(_mu_off, ds, ON_OFF, "npred_off")
+def npred_off(ds: xr.Dataset, signal: xr.DataArray | None = None) -> xr.DataArray:
+    """Counts predicted in the off region: the background ``mu_off``, profiled with a signal, 0 by default."""
+    return _bins(_mu_off, ds, ON_OFF, "npred_off", signal)
 
 
-def npred_background(ds: xr.Dataset) -> xr.DataArray:
+def npred_background(ds: xr.Dataset, signal: xr.DataArray | None = None) -> xr.DataArray:
     """Background predicted in the on region, ``alpha * mu_off``: the profiled value, not ``alpha * counts_off``."""
-    return _bins(_mu_on, ds, ON_OFF, "npred_background")
+    return _bins(_mu_on, ds, ON_OFF, "npred_background", signal)
 
 
 def significance(ds: xr.Dataset, dim: Hashable | Iterable[Hashable] | None = None) -> xr.DataArray:
@@ -106,10 +110,16 @@ def significance(ds: xr.Dataset, dim: Hashable | Iterable[Hashable] | None = Non
     return _bins(_significance, ds if dim is None else on_off_sums(ds, dim), ON_OFF, "significance")
 
 
-def stat_sum(ds: xr.Dataset) -> xr.DataArray:
+def stat_sum(ds: xr.Dataset, signal: xr.DataArray | None = None) -> xr.DataArray:
     """Sum of WStat over all valid bins within the masks, in float64.
 
     The data are read once, a block at a time; no array of the size of the cube is made.
+
+    Parameters
+    ----------
+    ds : Dataset
+    signal : DataArray, optional
+        As for `wstat`.
 
     Returns
     -------
@@ -118,8 +128,10 @@ def stat_sum(ds: xr.Dataset) -> xr.DataArray:
     names = _require(ds, ON_OFF)
     cubes = xr.Dataset({name: ds.variables[name] for name in names})
     inside = _mask(ds)
-    if inside is not None:
-        cubes["mask"] = inside
+    if inside is not None or signal is not None:
+        cubes["mask"] = xr.Variable((), np.True_) if inside is None else inside
+    if signal is not None:
+        cubes["signal"] = signal.variable
     if any(array.chunks is not None for array in cubes.variables.values()):
         total = _block_sums(cubes)
     else:
@@ -300,30 +312,37 @@ def _usable(inside: Any, *arrays: Any, names: tuple[str, ...]) -> npt.NDArray[np
     return out
 
 
-def _wstat(n_on: Any, n_off: Any, a_on: Any, a_off: Any) -> npt.NDArray[np.float64]:
-    return stats.wstat(n_on, n_off, stats.alpha(a_on, a_off))
+def _wstat(n_on: Any, n_off: Any, a_on: Any, a_off: Any, mu_sig: Any = 0.0) -> npt.NDArray[np.float64]:
+    return stats.wstat(n_on, n_off, stats.alpha(a_on, a_off), mu_sig)
 
 
-def _mu_off(n_on: Any, n_off: Any, a_on: Any, a_off: Any) -> npt.NDArray[np.float64]:
-    return stats.wstat_mu_off(n_on, n_off, stats.alpha(a_on, a_off))
+def _mu_off(n_on: Any, n_off: Any, a_on: Any, a_off: Any, mu_sig: Any = 0.0) -> npt.NDArray[np.float64]:
+    return stats.wstat_mu_off(n_on, n_off, stats.alpha(a_on, a_off), mu_sig)
 
 
-def _mu_on(n_on: Any, n_off: Any, a_on: Any, a_off: Any) -> npt.NDArray[np.float64]:
+def _mu_on(n_on: Any, n_off: Any, a_on: Any, a_off: Any, mu_sig: Any = 0.0) -> npt.NDArray[np.float64]:
     ratio = stats.alpha(a_on, a_off)
-    return np.asarray(ratio * stats.wstat_mu_off(n_on, n_off, ratio))
+    return np.asarray(ratio * stats.wstat_mu_off(n_on, n_off, ratio, mu_sig))
 
 
 def _significance(n_on: Any, n_off: Any, a_on: Any, a_off: Any) -> npt.NDArray[np.float64]:
     return stats.li_ma(n_on, n_off, stats.alpha(a_on, a_off))
 
 
-def _bins(function: Callable[..., Any], ds: xr.Dataset, names: tuple[str, ...], name: str) -> xr.DataArray:
+def _bins(
+    function: Callable[..., Any],
+    ds: xr.Dataset,
+    names: tuple[str, ...],
+    name: str,
+    signal: xr.DataArray | None = None,
+) -> xr.DataArray:
     """Apply an array function to variables of a dataset.
 
     It works on bare variables: coordinates of one dataset need no comparison, which 2-D ones would have to be
     computed for.
     """
     variables = [ds.variables[n] for n in _require(ds, names)]
+    variables += [] if signal is None else [signal.variable]
     result = xr.apply_ufunc(function, *variables, dask="parallelized", output_dtypes=[np.float64])
     return like_counts(ds, result, name, {"units": "1"})
 

@@ -18,7 +18,15 @@ from xonoff.units import Position, lonlat_in
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["circle_weights", "offsets", "profile_weights", "window_around"]
+__all__ = [
+    "circle_weights",
+    "corners",
+    "offsets",
+    "plane_areas",
+    "plane_weights",
+    "profile_weights",
+    "window_around",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -81,6 +89,23 @@ def profile_weights(sky: SkyGrid, position: Position, radii: npt.ArrayLike) -> "
     >>> cone.shape, round(float(cone.sum()), 9)
     ((400,), 1.0)
     """
+    return plane_weights(*corners(sky, position), radii)
+
+
+def plane_weights(x: Floats, y: Floats, radii: npt.ArrayLike) -> "csr_array":
+    """Weights that integrate a radial profile around the origin of a plane over quadrilaterals of any shape.
+
+    Parameters
+    ----------
+    x, y : ndarray (ny + 1, nx + 1), deg
+        Corners of the pixels; infinite where there are none.
+    radii : array_like, deg
+        As for `profile_weights`.
+
+    Returns
+    -------
+    csr_array (pixel, radius), deg2
+    """
     from scipy.sparse import csr_array
 
     from xonoff.stats import discs
@@ -88,17 +113,29 @@ def profile_weights(sky: SkyGrid, position: Position, radii: npt.ArrayLike) -> "
     knots = np.array(radii, dtype=np.float64)
     if knots.ndim != 1 or knots.size < 2 or not (np.diff(knots) > 0).all() or not 0 <= knots[0] < knots[-1] <= 180:
         raise GeometryError(f"radii {knots} found, two or more that increase from 0 or above, up to 180 deg, accepted")
-    ny, nx = sky.shape
-    east, north = _corners(sky, position)
-    first, stop = np.empty(sky.shape, np.intp), np.empty(sky.shape, np.intp)
+    shape = (x.shape[0] - 1, x.shape[1] - 1)
+    first, stop = np.empty(shape, np.intp), np.empty(shape, np.intp)
     with np.errstate(invalid="ignore"):  # of corners off the sky
-        discs.count_radii(east, north, knots, first, stop)
+        discs.count_radii(x, y, knots, first, stop)
     counts = (stop - first).ravel()
     start = np.concatenate([[0], np.cumsum(counts)])
     weights = np.zeros(start[-1])
-    discs.fill_weights(east, north, knots, first, start, weights)
+    discs.fill_weights(x, y, knots, first, start, weights)
     indices = np.arange(start[-1]) + np.repeat(first.ravel() - start[:-1], counts)
-    return csr_array((weights, indices, start), shape=(ny * nx, knots.size))
+    return csr_array((weights, indices, start), shape=(first.size, knots.size))
+
+
+def plane_areas(x: Floats, y: Floats) -> Floats:
+    """Areas of quadrilaterals of a plane, 0 where a corner is infinite.
+
+    Parameters
+    ----------
+    x, y : ndarray (ny + 1, nx + 1)
+    """
+    with np.errstate(invalid="ignore"):
+        one = (x[1:, 1:] - x[:-1, :-1]) * (y[1:, :-1] - y[:-1, 1:])
+        two = (y[1:, 1:] - y[:-1, :-1]) * (x[1:, :-1] - x[:-1, 1:])
+        return np.nan_to_num(np.abs(one - two) / 2, posinf=0.0)
 
 
 def circle_weights(radii: Floats) -> Floats:
@@ -117,10 +154,18 @@ def circle_weights(radii: Floats) -> Floats:
     return weights
 
 
-def _corners(sky: SkyGrid, position: Position) -> tuple[Floats, Floats]:
-    """Where the corners of pixels lie, seen from a position; infinite off the sky.
+def corners(sky: SkyGrid, position: Position) -> tuple[Floats, Floats]:
+    """Where the corners of pixels lie, seen from a position.
 
-    Rows that reach over a pole end there.
+    Parameters
+    ----------
+    sky : SkyGrid
+    position : SkyCoord or (lon, lat)
+
+    Returns
+    -------
+    east, north : ndarray (ny + 1, nx + 1), deg
+        As `offsets`; infinite off the sky. Rows that reach over a pole end there.
     """
     ny, nx = sky.shape
     rows, columns = np.arange(ny + 1) - 0.5, np.arange(nx + 1) - 0.5
@@ -154,10 +199,17 @@ def window_around(sky: SkyGrid, position: Position, radius: float) -> tuple[slic
     around = center.directional_offset_by(np.arange(0, 360, 5) * u.deg, 1.01 * radius * u.deg)
     px, py = sky.sky_to_pixel(around)
     if not np.isfinite([x, y]).all() or not np.isfinite([px, py]).all() or abs(float(lat)) + radius > 89.0:
-        return slice(0, sky.shape[0]), slice(0, sky.shape[1])  # a pole or the rim of a projection: all of it
+        # A pole or the rim of a projection: all of it, or nothing.
+        far = float(np.nanmin(center.separation(sky.skycoord()).deg, initial=180.0)) > radius + _pixel_radius(sky)
+        return slice(0, 0 if far else sky.shape[0]), slice(0, 0 if far else sky.shape[1])
     found = []
     for pixels, n in ((np.append(py, y), sky.shape[0]), (np.append(px, x), sky.shape[1])):
         low, high = int(np.floor(pixels.min() + 0.5)), int(np.floor(pixels.max() + 0.5)) + 1
         low, high = min(max(low, 0), n), min(max(high, 0), n)
         found.append(slice(low, max(low, high)))
     return found[0], found[1]
+
+
+def _pixel_radius(sky: SkyGrid) -> float:
+    """Angle that no corner of a pixel lies from its centre, deg; generous, for pixels are wider off the equator."""
+    return 2 * float(np.hypot(*sky.pixel_scales))

@@ -1,7 +1,8 @@
-r"""Integrals of spectra over bins of energy.
+r"""Integrals of spectra over bins of energy, and of maps over the sky.
 
-Power laws, broken ones, tables and sums of these are integrated in closed form; all else by adaptive Gauss-Legendre
-quadrature in the logarithm of energy, to a relative error of 1e-10.
+Power laws, broken ones, tables and sums of these are integrated in closed form; all other spectra by adaptive
+Gauss-Legendre quadrature in the logarithm of energy, to a relative error of 1e-10. Maps are integrated as they are
+interpolated, linearly between their pixels, in any projection.
 """
 
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from astropy.modeling.powerlaws import BrokenPowerLaw1D, PowerLaw1D, SmoothlyBro
 from xonoff.axes import check_edges
 from xonoff.errors import ModelError
 from xonoff.models.spectra import FLUX_UNIT, Absorption, TemplateSpectrum, flux
+from xonoff.skygrid import SkyGrid
 from xonoff.units import Value
 
 __all__ = ["integral"]
@@ -37,6 +39,15 @@ WIDTHS = np.array([-40, -6, -1, -0.5, 0, 0.5, 1, 6, 40])
 PIECES, HALVINGS = 4, 50
 #: Pieces in work at a time: a spectrum that wants more is no function that can be integrated.
 MOST = 100_000
+
+#: Squares of a map: how far from bilinear the size of the pixels in one may be, and what may be left in those at the
+#: rim of the sky, or how many of them, before these are seen in so many places along a side and no more halved.
+UNEVEN, REST, SQUARES, PLACES = 2e-3, 1e-3, 5_000, 8
+#: Nodes along a side, within it lest a pole on it be missed, and coefficients of the parabolas that are 1 at one of them.
+NODES = np.array([0.01, 0.5, 0.99])
+PARABOLAS = np.linalg.inv(np.vander(NODES)).T
+WEIGHTS = np.outer(*[PARABOLAS @ [1 / 3, 1 / 2, 1]] * 2)
+BILINEAR = np.array([[1, 0, 0], [0.5, 0, 0.5], [0, 0, 1]])
 
 
 def integral(spectrum: Model, edges: Value) -> Floats:
@@ -194,3 +205,90 @@ def _quadrature(function: Callable[[Floats], Floats], edges: Floats, marks: Floa
             "a function without poles; narrower bins may help"
         )
     return done + rest
+
+
+# -- maps -------------------------------------------------------------------------------------------------------------
+
+
+def interpolated(image: Floats, y: Floats, x: Floats) -> Floats:
+    """Bilinear values; at the outermost half pixels those of the edge, beyond them and off the sky 0."""
+    ny, nx = image.shape
+    inside = (y >= -0.5) & (y <= ny - 0.5) & (x >= -0.5) & (x <= nx - 0.5)
+    y, x = (np.clip(np.where(inside, p, 0), 0, n - 1) for p, n in ((y, ny), (x, nx)))
+    row, column = (np.minimum(p.astype(int), max(n - 2, 0)) for p, n in ((y, ny), (x, nx)))
+    below, right = np.minimum(row + 1, ny - 1), np.minimum(column + 1, nx - 1)
+    fy, fx = y - row, x - column
+    top = image[row, column] * (1 - fx) + image[row, right] * fx
+    bottom = image[below, column] * (1 - fx) + image[below, right] * fx
+    return np.where(inside, top * (1 - fy) + bottom * fy, 0.0)
+
+
+def map_integral(image: Floats, sky: SkyGrid) -> float:
+    """Integral over the sky of a map as `interpolated` gives it, good to 1e-5.
+
+    The map is cut into squares, which are halved until the solid angle per pixel is a parabola along both sides. Those
+    of whole pixels are summed with the mean and the slopes of the map in each pixel, smaller ones with weights of their
+    nodes. What is cut by the rim of the sky is halved until it is little.
+    """
+    size = max(2.0 ** np.floor(np.log2(np.sqrt(image.size) / 16)), 0.5)
+    y, x = (size * index.ravel() for index in np.indices([int(np.ceil(n / size)) for n in image.shape]))
+    moments = _moments(image, max(int(size), 1))
+    total = 0.0
+    while True:
+        at_y, at_x = y[:, None, None] + size * NODES[:, None] - 0.5, x[:, None, None] + size * NODES - 0.5
+        density = _density(sky, at_y, at_x, size / 4000)
+        even = np.abs(density - BILINEAR @ density @ BILINEAR.T).max((1, 2)) <= UNEVEN * density.max((1, 2))
+        rest = np.isfinite(density).any((1, 2)) & ~even
+        if size >= 1:
+            total += _pixel_sums(moments, density[even], y[even], x[even], int(size))
+        if size <= 1:
+            values = interpolated(image, at_y, at_x)
+            total += size**2 * float((values[even] * density[even] * WEIGHTS).sum()) if size < 1 else 0
+            rest &= values.any((1, 2))
+            largest = values[rest].max((1, 2)) * np.nanmax(density[rest], (1, 2))
+        y, x = y[rest], x[rest]
+        if size <= 1 and (y.size > SQUARES or size**2 * np.linalg.norm(largest) <= REST * total):
+            break
+        size /= 2
+        y, x = (np.add.outer(size * np.array(to), p).ravel() for to, p in (((0, 0, 1, 1), y), ((0, 1, 0, 1), x)))
+    places = size * (np.arange(PLACES) + 0.5) / PLACES - 0.5
+    at_y, at_x = np.broadcast_arrays(y[:, None, None] + places[:, None], x[:, None, None] + places)
+    seen = np.isfinite(sky.pixel_to_sky(at_x, at_y)[0])
+    share = (interpolated(image, at_y, at_x) * seen).mean((1, 2))
+    return total + size**2 * float((share * np.nanmean(density[rest], (1, 2))).sum())
+
+
+def _moments(image: Floats, size: int) -> Floats:
+    """Mean of a map in each pixel, and its integrals times y and x from the middle; zeros up to whole squares."""
+    mean, slope = np.array([1, 6, 1]) / 8, np.array([-1, 0, 1]) / 24
+    edged = np.pad(image, 1, "edge")
+    rows = [sum(w * edged[i : i + image.shape[0]] for i, w in enumerate(weights)) for weights in (mean, slope)]
+    pairs = ((rows[0], mean), (rows[1], mean), (rows[0], slope))
+    found = [sum(w * row[:, i : i + image.shape[1]] for i, w in enumerate(weights)) for row, weights in pairs]
+    return np.pad(found, [(0, 0), *((0, -n % size) for n in image.shape)])
+
+
+def _pixel_sums(moments: Floats, density: Floats, y: Floats, x: Floats, size: int) -> float:
+    """Sum over the pixels of squares, of densities at their nodes."""
+    _, ny, nx = moments.shape
+    blocks = moments.reshape(3, ny // size, size, nx // size, size)
+    mean, along_y, along_x = np.moveaxis(blocks[:, (y / size).astype(int), :, (x / size).astype(int)], 1, 0)
+    u = (np.arange(size) + 0.5) / size
+    value = PARABOLAS @ [u**2 + 1 / (12 * size**2), u, np.ones(size)]  # means over the pixels
+    slope = PARABOLAS @ [2 * u, np.ones(size), np.zeros(size)] / size
+    return float(
+        (
+            value.T @ density @ value * mean + slope.T @ density @ value * along_y + value.T @ density @ slope * along_x
+        ).sum()
+    )
+
+
+def _density(sky: SkyGrid, y: Floats, x: Floats, step: float) -> Floats:
+    """Solid angle per pixel at places of a map, by differences over a step, sr; NaN off the sky."""
+
+    def direction(dy: float, dx: float) -> Floats:
+        lon, lat = np.radians(sky.pixel_to_sky(*np.broadcast_arrays(x + dx, y + dy)))
+        return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+
+    along_y, along_x = direction(step, 0) - direction(-step, 0), direction(0, step) - direction(0, -step)
+    return np.linalg.norm(np.cross(along_y, along_x, axis=0), axis=0) / (2 * step) ** 2

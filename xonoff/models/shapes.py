@@ -4,6 +4,7 @@ Each is an astropy model of two inputs, longitude and latitude in degrees in its
 brightness in sr-1. Its integral over the sphere is 1; distances are great-circle distances, so poles and the seam of
 the longitude are places like others. Elongated shapes have the axis ``sigma`` or ``r_0`` at the position angle ``phi``
 (from north over east), and the axis ``sqrt(1 - e**2)`` times that across.
+Where a position is NaN, as it is off the sky, so is the brightness.
 """
 
 from collections.abc import Callable
@@ -15,10 +16,11 @@ import xarray as xr
 from astropy.coordinates import SkyCoord, angular_separation, position_angle
 from astropy.modeling import Fittable2DModel, Parameter
 
-from xonoff.errors import ModelError
+from xonoff.errors import ModelError, SchemaError
 from xonoff.geometry import sky_grid
+from xonoff.models.integration import interpolated, map_integral
 from xonoff.skygrid import SkyGrid
-from xonoff.units import value_in
+from xonoff.units import floats_in, value_in
 
 __all__ = [
     "ConstantSource",
@@ -34,8 +36,12 @@ Floats = npt.NDArray[np.float64]
 
 #: Parameters that are no angles.
 PLAIN = ("e", "norm", "value")
-#: Directions around a source over which an elongated shape is normalised; such sums converge exponentially.
-DIRECTIONS = 720
+#: Bounds of angles: smaller sources are points, to double precision; and the largest float below 1.
+SMALLEST, BELOW_1 = 1e-6, float(np.nextafter(1, 0))
+#: Points on a quarter of an ellipse over which its shape is normalised; such sums converge exponentially.
+QUARTER = (np.arange(200) + 0.5) * (np.pi / 2 / 200)
+#: Share of a Gaussian that may lie beyond its extent.
+BEYOND = 1e-8
 
 
 class Shape(Fittable2DModel):  # type: ignore[misc]  # astropy is untyped
@@ -63,9 +69,14 @@ class Shape(Fittable2DModel):  # type: ignore[misc]  # astropy is untyped
         self.frame = frame
         given = dict(zip(self.param_names, parameters, strict=False))
         given |= {name: kwargs.pop(name) for name in self.param_names if name in kwargs}
-        plain = {name: value_in(v, "" if name in PLAIN else "deg") for name, v in given.items()}
-        super().__init__(**plain, **kwargs)
-        _check(self)
+        super().__init__(**{name: self._plain(name, value) for name, value in given.items()}, **kwargs)
+        check_shape(self)
+
+    def _plain(self, name: str, value: Any) -> float:
+        try:
+            return value_in(value, "" if name in PLAIN else "deg")
+        except SchemaError as error:
+            raise ModelError(f"{type(self).__name__}: {name}: {error}") from error
 
     @property
     def position(self) -> SkyCoord | None:
@@ -73,6 +84,29 @@ class Shape(Fittable2DModel):  # type: ignore[misc]  # astropy is untyped
         if "lon_0" not in self.param_names:
             return None
         return SkyCoord(self.lon_0.value, self.lat_0.value, unit="deg", frame=self.frame)
+
+    @property
+    def radial(self) -> bool:
+        """True if the brightness depends on the distance from `position` alone.
+
+        Examples
+        --------
+        >>> GaussianSource(0, 0, 1).radial, GaussianSource(0, 0, 1, e=0.5).radial, ConstantSource().radial
+        (True, False, False)
+        """
+        round_ = "e" not in self.param_names or float(self.e.value) == 0
+        return "lon_0" in self.param_names and round_
+
+    @property
+    def extent(self) -> float:
+        """Radius that holds the shape, deg: around `position`, or around the middle of the map of a template.
+
+        Examples
+        --------
+        >>> PointSource(0, 0).extent, DiskSource(0, 0, 0.5).extent, ConstantSource().extent
+        (0.0, 0.5, 180.0)
+        """
+        return 180.0
 
 
 class PointSource(Shape):
@@ -86,6 +120,11 @@ class PointSource(Shape):
 
     lon_0 = Parameter(default=0.0, description="longitude, deg")
     lat_0 = Parameter(default=0.0, bounds=(-90, 90), description="latitude, deg")
+
+    @property
+    def extent(self) -> float:
+        """Nothing, 0 deg."""
+        return 0.0
 
     def evaluate(self, lon, lat, lon_0, lat_0):  # type: ignore[no-untyped-def]  # astropy takes annotations for units
         """Refused: infinite at one position."""
@@ -106,17 +145,23 @@ class GaussianSource(Shape):
 
     lon_0 = Parameter(default=0.0, description="longitude, deg")
     lat_0 = Parameter(default=0.0, bounds=(-90, 90), description="latitude, deg")
-    sigma = Parameter(default=0.1, bounds=(0, 180), description="length of the major axis, deg")
-    e = Parameter(default=0.0, bounds=(0, 1), fixed=True, description="eccentricity")
+    sigma = Parameter(default=0.1, bounds=(SMALLEST, 180), description="length of the major axis, deg")
+    e = Parameter(default=0.0, bounds=(0, BELOW_1), fixed=True, description="eccentricity")
     phi = Parameter(default=0.0, fixed=True, description="position angle of the major axis, deg")
+
+    @property
+    def extent(self) -> float:
+        """Radius beyond which less than 1e-8 of the source lies, deg: 6.07 sigma where that is small."""
+        scale = _versine(np.radians(float(self.sigma.value)))
+        left = BEYOND + (1 - BEYOND) * np.exp(-1 / scale)
+        return float(np.degrees(2 * np.arcsin(np.sqrt(-scale * np.log(left)))))
 
     def evaluate(self, lon, lat, lon_0, lat_0, sigma, e, phi):  # type: ignore[no-untyped-def]
         """Surface brightness, sr-1."""
         distance, angle = _polar(lon, lat, lon_0, lat_0)
         scale = _versine(_axis(sigma, e, angle - np.radians(phi)))
-        return np.exp(-_versine(distance) / (2 * scale)) / _around(
-            lambda to: 2 * (s := _versine(_axis(sigma, e, to))) * -np.expm1(-1 / s), e
-        )
+        total = _around(lambda axis: 2 * (s := _versine(axis)) * -np.expm1(-1 / s), sigma, e)
+        return np.exp(-_versine(distance) / (2 * scale)) / total
 
 
 class DiskSource(Shape):
@@ -131,15 +176,20 @@ class DiskSource(Shape):
 
     lon_0 = Parameter(default=0.0, description="longitude, deg")
     lat_0 = Parameter(default=0.0, bounds=(-90, 90), description="latitude, deg")
-    r_0 = Parameter(default=0.5, bounds=(0, 180), description="length of the major axis, deg")
-    e = Parameter(default=0.0, bounds=(0, 1), fixed=True, description="eccentricity")
+    r_0 = Parameter(default=0.5, bounds=(SMALLEST, 180), description="length of the major axis, deg")
+    e = Parameter(default=0.0, bounds=(0, BELOW_1), fixed=True, description="eccentricity")
     phi = Parameter(default=0.0, fixed=True, description="position angle of the major axis, deg")
+
+    @property
+    def extent(self) -> float:
+        """Its larger half axis, deg."""
+        return float(self.r_0.value)
 
     def evaluate(self, lon, lat, lon_0, lat_0, r_0, e, phi):  # type: ignore[no-untyped-def]
         """Surface brightness, sr-1."""
         distance, angle = _polar(lon, lat, lon_0, lat_0)
-        inside = distance <= _axis(r_0, e, angle - np.radians(phi))
-        return np.where(inside, 1.0, 0.0) / _around(lambda to: _versine(_axis(r_0, e, to)), e)
+        inside = np.heaviside(_axis(r_0, e, angle - np.radians(phi)) - distance, 1.0)
+        return inside / _around(_versine, r_0, e)
 
 
 class ShellSource(Shape):
@@ -156,7 +206,12 @@ class ShellSource(Shape):
     lon_0 = Parameter(default=0.0, description="longitude, deg")
     lat_0 = Parameter(default=0.0, bounds=(-90, 90), description="latitude, deg")
     radius = Parameter(default=0.5, bounds=(0, 90), description="inner radius, deg")
-    width = Parameter(default=0.1, bounds=(0, 90), description="width, deg")
+    width = Parameter(default=0.1, bounds=(SMALLEST, 90), description="width, deg")
+
+    @property
+    def extent(self) -> float:
+        """Its outer radius, deg."""
+        return float(self.radius.value + self.width.value)
 
     def evaluate(self, lon, lat, lon_0, lat_0, radius, width):  # type: ignore[no-untyped-def]
         """Surface brightness, sr-1."""
@@ -181,7 +236,8 @@ class ConstantSource(Shape):
 
     def evaluate(self, lon, lat, value):  # type: ignore[no-untyped-def]
         """Surface brightness, sr-1."""
-        return value / (4 * np.pi) * np.ones(np.broadcast_shapes(np.shape(lon), np.shape(lat)))
+        lon, lat = _degrees(lon, lat)
+        return value / (4 * np.pi) * _known(lon, lat)
 
 
 class TemplateSource(Shape):
@@ -215,28 +271,56 @@ class TemplateSource(Shape):
             image = image.transpose(*grid.dims())
         values = np.asarray(image, dtype=np.float64)
         values = np.where(np.isnan(values), 0.0, values)
-        total = float(np.nansum(values * grid.solid_angle())) if values.shape == grid.shape else np.nan
-        if not (values >= 0).all() or not 0 < total < np.inf:
+        good = values.shape == grid.shape and (values >= 0).all() and np.isfinite(values).all()
+        total = map_integral(values, grid) if good else np.nan
+        if not 0 < total < np.inf:
             raise ModelError(
-                f"TemplateSource: an image {values.shape} that sums to {total} found, one on the {grid.shape} pixels "
-                "of its grid, not negative and with a positive finite sum, accepted"
+                f"TemplateSource: an image {values.shape} whose integral is {total} found, one on the {grid.shape} "
+                "pixels of its grid, not negative, finite and with a positive integral, accepted"
             )
         self.image, self.sky = values / total, grid
         super().__init__(norm, frame=grid.frame)
 
+    @property
+    def extent(self) -> float:
+        """Largest distance of its rim from the middle of the map, deg; 180 where that is off the sky."""
+        lon_0, lat_0 = self.sky.center
+        if self.sky.contains((lon_0 + 180, -lat_0)):
+            return 180.0
+        y, x = (np.arange(n + 1) - 0.5 for n in self.sky.shape)
+        sides = [(x, y[0]), (x, y[-1]), (x[0], y), (x[-1], y)]  # no place inside is farther, but the antipode
+        lon, lat = np.hstack([self.sky.pixel_to_sky(*np.broadcast_arrays(*side)) for side in sides])
+        distance, _ = _polar(lon, lat, lon_0, lat_0)
+        return float(np.degrees(distance.max())) if np.isfinite(distance).all() else 180.0
+
     def evaluate(self, lon, lat, norm):  # type: ignore[no-untyped-def]
         """Surface brightness, sr-1."""
-        lon, lat = np.broadcast_arrays(lon, lat)
-        pixels = self.sky.sky_to_pixel((lon, lat))[::-1]
-        return norm * _interpolated(self.image, *(np.asarray(p, dtype=np.float64) for p in pixels))
+        lon, lat = _degrees(lon, lat)
+        x, y = self.sky.sky_to_pixel((lon, lat))
+        return norm * interpolated(self.image, y, x) * _known(lon, lat)
 
 
 # -- how it is done ---------------------------------------------------------------------------------------------------
 
 
+def _degrees(lon: Any, lat: Any) -> tuple[Floats, Floats]:
+    """Positions in degrees; what is none is refused, but for NaN."""
+    lon, lat = floats_in(lon, "deg"), floats_in(lat, "deg")
+    wrong = (np.abs(lat) > 90 + 1e-9) | np.isinf(lon)
+    if wrong.any():
+        there = tuple(float(angle[wrong][0]) for angle in np.broadcast_arrays(lon, lat))
+        raise ModelError(f"longitude and latitude {there} found, finite ones in this order, -90 to 90 deg, accepted")
+    return lon, lat
+
+
+def _known(lon: Floats, lat: Floats) -> Floats:
+    """1, or NaN where a position is none."""
+    return np.where(np.isnan(lon + lat), np.nan, 1.0)
+
+
 def _polar(lon: Any, lat: Any, lon_0: Any, lat_0: Any) -> tuple[Floats, Floats]:
     """Distance from the source and position angle there, radians."""
-    there = [np.radians(angle) for angle in (lon, lat)]
+    there = [np.radians(angle) for angle in _degrees(lon, lat)]
     here = [np.radians(angle) for angle in (lon_0, lat_0)]
     return angular_separation(*here, *there), position_angle(*here, *there).value
 
@@ -248,45 +332,34 @@ def _versine(angle: Any) -> Any:
 
 def _axis(major: Any, e: Any, angle: Any) -> Any:
     """Distance of an ellipse from its middle, radians, at an angle from its major axis."""
-    shorter = np.sqrt(1 - np.square(e))
+    shorter = _ratio(e)
     return np.radians(major) * shorter / np.hypot(shorter * np.cos(angle), np.sin(angle))
 
 
-def _around(radial: Callable[[Any], Any], e: Any) -> Any:
-    """Integral of a radial integral over all directions."""
-    if not np.any(e):
-        return 2 * np.pi * radial(0.0)
-    directions = np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS)
-    return 2 * np.pi * np.mean(radial(directions))
+def _ratio(e: Any) -> Any:
+    """Minor axis over major axis."""
+    return np.sqrt((1 - e) * (1 + e))
 
 
-def _interpolated(image: Floats, y: Floats, x: Floats) -> Floats:
-    """Bilinear values; at the outermost half pixels those of the edge, beyond them and off the sky 0."""
-    ny, nx = image.shape
-    inside = (y >= -0.5) & (y <= ny - 0.5) & (x >= -0.5) & (x <= nx - 0.5)
-    y, x = (np.clip(np.where(inside, p, 0), 0, n - 1) for p, n in ((y, ny), (x, nx)))
-    row, column = (np.minimum(p.astype(int), max(n - 2, 0)) for p, n in ((y, ny), (x, nx)))
-    below, right = np.minimum(row + 1, ny - 1), np.minimum(column + 1, nx - 1)
-    fy, fx = y - row, x - column
-    top = image[row, column] * (1 - fx) + image[row, right] * fx
-    bottom = image[below, column] * (1 - fx) + image[below, right] * fx
-    return np.where(inside, top * (1 - fy) + bottom * fy, 0.0)
+def _around(radial: Callable[[Any], Any], major: Any, e: Any) -> Any:
+    """Integral over all directions of a function of the axis there, radians.
+
+    At even steps of the parameter t of the ellipse, (a cos t, b sin t), where the angle goes by a b / axis**2.
+    """
+    a = np.radians(major)[..., None]
+    b = a * _ratio(e)[..., None]
+    axis = np.hypot(a * np.cos(QUARTER), b * np.sin(QUARTER))
+    return 2 * np.pi * np.mean(radial(axis) * a * b / axis**2, axis=-1)
 
 
-def _check(shape: Shape) -> None:
-    """Refuse sizes that give no shape."""
-    values = {name: float(getattr(shape, name).value) for name in shape.param_names}
-    if not np.isfinite(list(values.values())).all():
-        raise ModelError(f"{type(shape).__name__}: {values} found, finite numbers accepted")
-    wrong = [name for name in ("sigma", "r_0", "width") if name in values and not 0 < values[name] <= 180]
-    wrong += [name for name in ("radius",) if name in values and not 0 <= values[name] <= 90]
-    wrong += [name for name in ("e",) if name in values and not 0 <= values[name] < 1]
-    wrong += [name for name in ("lat_0",) if name in values and not -90 <= values[name] <= 90]
-    if "radius" in values and values["radius"] + values["width"] > 90:
-        wrong.append("width")
-    if wrong:
-        accepted = {"e": "0 to below 1", "lat_0": "-90 to 90 deg", "radius": "0 to 90 deg"}
-        raise ModelError(
-            f"{type(shape).__name__}: {wrong[0]} = {values[wrong[0]]} found, "
-            f"{accepted.get(wrong[0], 'above 0, up to 180 deg')} accepted"
-        )
+def check_shape(shape: Shape) -> None:
+    """Refuse parameters that give no shape: those out of the bounds that its class has."""
+    for name in shape.param_names:
+        value = float(getattr(shape, name).value)
+        low, high = getattr(type(shape), name).bounds
+        low, high = -np.inf if low is None else low, np.inf if high is None else high
+        if not low <= value <= high or np.isinf(value):
+            unit = "" if name in PLAIN else " deg"
+            raise ModelError(
+                f"{type(shape).__name__}: {name} = {value} found, a finite number from {low} to {high}{unit} accepted"
+            )

@@ -97,8 +97,8 @@ def count_radii(x: Floats, y: Floats, radii: Floats, first: Any, stop: Any) -> N
     for i in range(first.shape[0]):
         for j in range(first.shape[1]):
             near, far = _reach(x, y, i, j)
-            low = min(max(np.searchsorted(radii, near, side="right") - 1, 0), rings)
-            high = min(np.searchsorted(radii, far), rings)
+            low = min(max(int(np.searchsorted(radii, near, side="right")) - 1, 0), rings)
+            high = min(int(np.searchsorted(radii, far)), rings)
             reached = high > low and far < math.inf  # infinite off the sky
             first[i, j] = low
             stop[i, j] = high + 1 if reached else low

@@ -402,3 +402,11 @@ def mark(inside: NDArray[np.bool_], rows: NDArray[np.intp], columns: NDArray[np.
         for j in range(nx):
             if inside[i, j]:
                 out[rows[i, j], columns[i, j]] = True
+
+
+@_jit
+def add_rows(total: Any, rows: NDArray[np.intp], values: NDArray[np.float64], factor: float) -> None:
+    """Add values (row, column) times a factor to some rows of an array, in place."""
+    for i in range(rows.size):
+        for j in range(values.shape[1]):
+            total[rows[i], j] += factor * values[i, j]

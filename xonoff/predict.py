@@ -1,0 +1,233 @@
+"""Predicted counts: sky models through the instrument response, at a cost that follows what the models reach.
+
+For each model ``npred = edisp . (flux * exposure * (shape (x) psf))`` over the pixels that it reaches. PSF and energy
+dispersion are those at the position of the source, the exposure is that of the pixel.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from xonoff import quantities
+from xonoff.errors import SchemaError
+from xonoff.geometry import Geom, geom
+from xonoff.irf import Method, at_position
+from xonoff.models import SkyModel, model_list, models_of
+from xonoff.schema import VARIABLES
+from xonoff.source import Source, position_of, reaches
+
+__all__ = ["BEYOND", "add_counts", "bins_of", "labelled", "npred", "npred_signal", "signal_of"]
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+Models: TypeAlias = SkyModel | Iterable[SkyModel] | None
+Mode: TypeAlias = Literal["local", "global"]
+
+#: Share of the events of a source that is left out at its far end, by evaluation mode.
+BEYOND = {"local": 1e-7, "global": 0.0}
+
+
+def npred_signal(
+    ds: xr.Dataset,
+    models: Models = None,
+    *,
+    per_model: bool = False,
+    evaluation_mode: Mode = "local",
+    interpolation: Method = "linear",
+) -> xr.DataArray:
+    r"""Counts predicted by sky models.
+
+    Parameters
+    ----------
+    ds : Dataset
+        A map, image or spectrum with ``exposure``, and ``psf`` and ``edisp`` where there are. Without ``edisp``
+        reconstructed energies are the true ones; without ``psf`` events stay in the pixel that they come from.
+    models : SkyModel or iterable of SkyModel, optional
+        Those that the dataset carries by default.
+    per_model : bool
+        One map a model, along a dimension ``model`` of their names, in the place of the sum.
+    evaluation_mode : {"local", "global"}
+        "local" leaves out the far end of each source, 1e-7 of its events, which the rest makes up for; "global" does
+        not.
+    interpolation : {"linear", "nearest"}
+        How PSF and energy dispersion are taken at the position of a source from the pixels of their sky grids:
+        "nearest" is what gammapy does, see `xonoff.irf.at_position`.
+
+    Returns
+    -------
+    DataArray (energy, sky) or (model, energy, sky)
+        Zero without models. Lazy where the response is: then the chunks that no model reaches are zeros that cost no
+        work.
+
+    Raises
+    ------
+    ModelError
+        If a model has no shape and the dataset is a map, or a spectrum has no integral.
+    SchemaError
+        If there is no exposure.
+
+    Notes
+    -----
+    With :math:`i` for pixels, :math:`t` for true and :math:`e` for reconstructed energies,
+
+    .. math:: n_{ei} = \sum_t D_{te}\, \Phi_t\, X_{ti}\, S_{ti},
+
+    of the energy dispersion, the flux of the true energy bin, the exposure of the pixel, and its share of the events:
+    the shape spread by the PSF. A spectrum of a region takes all events of a model.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> from xonoff.models import PointSource, PowerLaw1D
+    >>> crab = SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6), PointSource(83.633, 22.014))
+    >>> ds = xonoff.tutorial.dataset()
+    >>> predicted = npred_signal(ds, crab)
+    >>> predicted.dims, bool(abs(predicted.sum() / ds.onoff.excess.sum() - 1) < 0.1)
+    (('energy', 'lat', 'lon'), True)
+    """
+    listed = models_of(ds) if models is None else model_list(models)
+    where = bins_of(ds, evaluation_mode)
+    if any(ds[name].chunks is not None for name in ("exposure", "psf", "edisp") if name in ds):
+        array = _lazy(ds, where, listed, evaluation_mode, interpolation, per_model)
+    else:
+        array = np.zeros((len(listed) if per_model else 1, *where.shape))
+        for number, model in enumerate(listed):
+            add_counts(array[number if per_model else 0], Source(ds, model, BEYOND[evaluation_mode], interpolation))
+        array = array if per_model else array[0]
+    result = labelled(ds, where)
+    if per_model:
+        names = xr.Variable("model", np.array([model.name for model in listed], dtype=object))
+        result = result.expand_dims(model=names) if listed else result.expand_dims(model=0)
+    return result.copy(data=array)
+
+
+def signal_of(ds: xr.Dataset, models: Models = None) -> xr.DataArray | None:
+    """Signal to take statistics with: the predicted counts of models; None where there is none, which is 0."""
+    listed = models_of(ds) if models is None else model_list(models)
+    return npred_signal(ds, listed) if listed else None
+
+
+def npred(ds: xr.Dataset, models: Models = None) -> xr.DataArray:
+    """Counts predicted in the on region: those of sky models, and the profiled background.
+
+    Parameters
+    ----------
+    ds, models
+        As for `npred_signal`.
+
+    Returns
+    -------
+    DataArray (energy, sky)
+        Not negative; NaN where on/off bins are invalid.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> from xonoff.models import PointSource, PowerLaw1D
+    >>> crab = SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6), PointSource(83.633, 22.014))
+    >>> ds = xonoff.tutorial.dataset()
+    >>> float((npred(ds, crab).sum() / ds.counts.sum()).round(2))
+    1.01
+    """
+    signal = signal_of(ds, models)
+    total = quantities.npred_background(ds, signal)
+    if signal is not None:
+        total = total.copy(data=np.maximum(total.data + signal.data, 0))
+    return total.rename("npred")
+
+
+# -- bins -------------------------------------------------------------------------------------------------------------
+
+
+def bins_of(ds: xr.Dataset, evaluation_mode: str) -> Geom:
+    """Bins to predict counts in; refuses a dataset that has no response, and modes that are none."""
+    if evaluation_mode not in BEYOND:
+        raise SchemaError(f"evaluation_mode {evaluation_mode!r} found, {' or '.join(map(repr, BEYOND))} accepted")
+    if "exposure" not in ds:
+        raise SchemaError(f"the dataset has no exposure ({VARIABLES['exposure'].description}): add it with ds.assign")
+    return geom(ds)
+
+
+def labelled(ds: xr.Dataset, where: Geom) -> xr.DataArray:
+    """Zeros on the bins of a dataset, with its coordinates; they take no memory."""
+    coords = {name: c.variable for name, c in ds.coords.items() if set(c.dims) <= set(where.dims)}
+    zeros = xr.Variable(where.dims, np.broadcast_to(0.0, where.shape), {"units": "1"})
+    return xr.Dataset({"npred_signal": zeros}, coords)["npred_signal"]
+
+
+def add_counts(array: Floats, source: Source) -> None:
+    """Add the counts of a source to an array (energy, sky), in place."""
+    from xonoff.stats import kernels
+
+    kernels.add_rows(array.reshape(len(array), -1).T, source.pixels, source.counts, source.factor)
+
+
+# -- chunk by chunk ---------------------------------------------------------------------------------------------------
+
+
+def _lazy(
+    ds: xr.Dataset, where: Geom, models: list[SkyModel], mode: Mode, interpolation: Method, per_model: bool
+) -> Any:
+    """Prediction on dask arrays: a task for each chunk that a model reaches, zeros elsewhere."""
+    import dask.array as da
+    from dask.delayed import delayed
+
+    chunks = _chunks(ds, where)
+    responses = [
+        _response(ds, model, where, interpolation) if where.sky is None or reaches(model, ds, where.sky) else ds
+        for model in models
+    ]
+    predict = delayed(_block, pure=True)
+
+    def block(index: tuple[int, ...], numbers: list[int]) -> Any:
+        part = {dim: _slice(sizes, i) for dim, sizes, i in zip(where.dims, chunks, index, strict=True)}
+        shape = tuple(sizes[i] for sizes, i in zip(chunks, index, strict=True))
+        sky = where.sky and where.sky.slice(*(part[dim] for dim in where.dims[1:]))
+        reached = [n for n in numbers if sky is None or reaches(models[n], ds, sky)]
+        if not reached:
+            return da.zeros(shape, chunks=shape)
+        parts = [(responses[n].isel(part), models[n]) for n in reached]
+        return da.from_delayed(predict(parts, mode), shape, np.float64)
+
+    def blocks(numbers: list[int]) -> Any:
+        found = np.empty([len(sizes) for sizes in chunks], dtype=object)
+        for index in np.ndindex(found.shape):
+            found[index] = block(index, numbers)
+        return da.block(found.tolist())
+
+    if not per_model:
+        return blocks(list(range(len(models))))
+    empty = da.zeros((0, *where.shape), chunks=(0, *chunks))
+    return da.stack([blocks([n]) for n in range(len(models))]) if models else empty
+
+
+def _block(parts: list[tuple[xr.Dataset, SkyModel]], mode: Mode) -> Floats:
+    total = [npred_signal(part, model, evaluation_mode=mode).values for part, model in parts]
+    return np.asarray(sum(total[1:], start=total[0]))
+
+
+def _chunks(ds: xr.Dataset, where: Geom) -> tuple[tuple[int, ...], ...]:
+    """Chunks of a prediction: those of the counts, else those of the exposure on their pixels."""
+    sizes: dict[Any, tuple[int, ...]] = {}
+    for name in ("exposure", "acceptance_off", "acceptance", "counts_off", "counts"):
+        if name in ds:
+            sizes |= ds[name].variable.chunksizes
+    return tuple(sizes.get(dim, (n,)) for dim, n in zip(where.dims, where.shape, strict=True))
+
+
+def _slice(sizes: tuple[int, ...], number: int) -> slice:
+    start = sum(sizes[:number])
+    return slice(start, start + sizes[number])
+
+
+def _response(ds: xr.Dataset, model: SkyModel, where: Geom, interpolation: Method) -> xr.Dataset:
+    """Return what the prediction of a model needs: the exposure, and the rest at its position."""
+    position = position_of(model, where)
+    arrays = {name: at_position(ds, name, position, interpolation) for name in ("psf", "edisp") if name in ds}
+    arrays["exposure"] = ds["exposure"].variable
+    dims = {"bounds", *where.dims, *(dim for array in arrays.values() for dim in array.dims)}
+    angles = {name for name, c in ds.coords.items() if c.ndim == 2 and "bounds" not in c.dims}  # follow from the labels
+    coords = {name: c.variable for name, c in ds.coords.items() if set(c.dims) <= dims and name not in angles}
+    return xr.Dataset(arrays, coords)

@@ -1,0 +1,216 @@
+"""Radial profiles: what a source of some extent makes of the PSF, in distances on the sphere.
+
+A profile is its values at radii between which it is linear. The convolution of two profiles is an integral over the
+narrower of both: over the source where it is smaller than the bins of the PSF, so that any size is right down to a
+point; else over the PSF, with the brightness of the source averaged around circles.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from xonoff.models.shapes import DiskSource, GaussianSource, PointSource, Shape, ShellSource
+from xonoff.rings import circle_weights
+
+__all__ = ["broadened", "cut", "profile_of"]
+
+Floats = npt.NDArray[np.float64]
+
+#: Radii to a sigma of a Gaussian: linear in between, its profile is followed to 1e-4 of its maximum.
+STEPS = 32
+#: Radii at most of a broadened profile.
+MOST = 2000
+#: Bins of the PSF up to which a source counts as small, and points on each half circle of one.
+SMALL, POINTS = 6, 32
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
+DEG2 = np.radians(1.0) ** 2
+
+
+def profile_of(shape: Shape) -> tuple[Floats, Floats]:
+    """Profile of a radial shape itself, without PSF.
+
+    Returns
+    -------
+    values : ndarray (radius,), deg-2
+        Of the plane around the source, in which their integral is 1.
+    radii : ndarray (radius,), deg
+
+    Examples
+    --------
+    >>> values, radii = profile_of(DiskSource(0, 0, 0.5))
+    >>> radii.tolist(), bool(np.isclose(values[0] * np.pi * 0.25, 1, rtol=1e-4))
+    ([0.0, 0.5], True)
+    """
+    *_, extent = breaks = _breaks(shape)
+    if isinstance(shape, DiskSource) and extent < 1:
+        radii = np.array([0.0, extent])
+    elif isinstance(shape, ShellSource):  # fine where it is steep, at its edges
+        ease = (1 - np.cos(np.linspace(0, np.pi, 65))) / 2
+        radii = np.unique(np.concatenate([a + (b - a) * ease for a, b in pairwise(breaks)]))
+    else:
+        radii = np.linspace(0, extent, 200)
+    return _normalised(_brightness(shape)(np.radians(radii)) * _flattened(radii), radii), radii
+
+
+def broadened(values: Floats, radii: Floats, shape: Shape) -> tuple[Floats, Floats]:
+    """Profile of a radial shape seen with a PSF.
+
+    Parameters
+    ----------
+    values : ndarray (energy, radius), deg-2
+        The PSF, see `xonoff.psf.psf_profile`.
+    radii : ndarray (radius,), deg
+    shape : Shape
+
+    Returns
+    -------
+    values : ndarray (energy, other radius), deg-2
+        Of 1 in all, or of 0 where there is no PSF.
+    radii : ndarray (other radius,), deg
+
+    Examples
+    --------
+    >>> radii = np.linspace(0, 0.6, 61)
+    >>> psf = np.exp(-(radii**2) / (2 * 0.1**2))[None]
+    >>> seen, wider = broadened(psf / (psf @ circle_weights(radii)), radii, GaussianSource(0, 0, 0.1))
+    >>> at_0 = 1 / (2 * np.pi * (0.1**2 + 0.1**2))
+    >>> bool(abs(seen[0, 0] / at_0 - 1) < 1e-3)
+    True
+    """
+    if isinstance(shape, PointSource):
+        return values, radii
+    extent, bins = float(_breaks(shape)[-1]), float(np.sort(np.diff(radii))[min(2, radii.size - 2)])
+    sigma = float(shape.sigma.value) if isinstance(shape, GaussianSource) else 0.0
+    step = max(sigma / STEPS, bins / 2)
+    seen = partial(_over_the_source if extent <= SMALL * bins else _over_the_psf, values, radii, shape)
+    end = min(float(radii[-1]) + extent, 179.0)
+    wider = np.linspace(0, end, min(int(np.ceil(end / step)) + 1, MOST))
+    if step < bins:  # where the PSF has its own, too
+        within = np.unique(np.concatenate([[0.0], radii, (radii[1:] + radii[:-1]) / 2]))
+        wider = np.concatenate([within, wider[wider > radii[-1] + step / 2]])
+    return _normalised(seen(wider) * _flattened(wider), wider), wider
+
+
+def cut(values: Floats, radii: Floats, beyond: float) -> tuple[Floats, Floats]:
+    """Profile without its outermost part, that holds at most a share ``beyond`` at any energy; still of 1 in all.
+
+    Examples
+    --------
+    >>> radii = np.linspace(0, 1, 101)
+    >>> psf = _normalised(np.exp(-(radii**2) / (2 * 0.1**2))[None], radii)
+    >>> cut(psf, radii, 1e-6)[1][-1].round(2)
+    np.float64(0.53)
+    """
+    inner, outer = radii[:-1], radii[1:]
+    rings = np.pi * (outer**2 - inner**2) * (values[..., :-1] + values[..., 1:]) / 2
+    tails = np.cumsum(rings[..., ::-1], axis=-1)[..., ::-1]
+    needed = int(np.count_nonzero((tails > beyond).any(axis=tuple(range(tails.ndim - 1)))))
+    kept = slice(0, max(needed, 1) + 1)
+    return _normalised(values[..., kept], radii[kept]), radii[kept]
+
+
+# -- how it is done ---------------------------------------------------------------------------------------------------
+
+
+def _normalised(values: Floats, radii: Floats) -> Floats:
+    total = np.asarray(values @ circle_weights(radii))
+    return np.asarray(values / np.where(total > 0, total, 1)[..., None])
+
+
+def _flattened(radii: Floats) -> Floats:
+    """Solid angle of a ring of the sphere over its area in the plane."""
+    return np.sinc(radii / 180)
+
+
+def _breaks(shape: Shape) -> Floats:
+    """Radii between which the brightness of a shape is smooth, deg: from 0 to where nothing more lies."""
+    inner = [float(shape.radius.value)] if isinstance(shape, ShellSource) else []
+    return np.unique([0.0, *inner, shape.extent])
+
+
+def _brightness(shape: Shape) -> Callable[[Floats], Floats]:
+    """Surface brightness at distances from the source, radians, sr-1."""
+    sizes = [getattr(shape, name).value for name in shape.param_names[2:]]
+    return lambda distance: np.asarray(shape.evaluate(np.degrees(distance), 0.0, 0.0, 0.0, *sizes))
+
+
+def _versine(angle: Any) -> Any:
+    return 2 * np.sin(angle / 2) ** 2
+
+
+def _gauss(lo: Any, hi: Any) -> tuple[Floats, Floats]:
+    """Nodes and weights of an integral from ``lo`` to ``hi``, along a new last axis."""
+    half = (np.asarray(hi) - lo)[..., None] / 2
+    return np.asarray(lo)[..., None] + half * (1 + NODES), half * WEIGHTS
+
+
+def _over_the_source(values: Floats, radii: Floats, shape: Shape, wider: Floats) -> Floats:
+    """PSF averaged over the points of a small source, as seen from each radius."""
+    breaks = np.radians(_breaks(shape))
+    distance, weight = (part.ravel() for part in _gauss(breaks[:-1], breaks[1:]))
+    weight = weight * _brightness(shape)(distance) * np.sin(distance)
+    around = (np.arange(POINTS) + 0.5) * (np.pi / POINTS)
+    r, rho = np.radians(wider)[:, None, None], distance[:, None]
+    apart = np.degrees(_distance(r, rho, around)).reshape(wider.size, -1)
+    share = np.repeat(weight / weight.sum(), around.size) / around.size
+    matrix = np.zeros((wider.size, radii.size + 1))  # and what is beyond the last radius
+    k = np.clip(np.searchsorted(radii, apart, side="right") - 1, 0, radii.size - 1)
+    upper = np.append(radii[1:], np.inf)[k]
+    part = np.where(k < radii.size - 1, (np.maximum(apart, radii[0]) - radii[k]) / (upper - radii[k]), 1.0)
+    row = np.arange(wider.size)[:, None] * matrix.shape[1]
+    flat = matrix.reshape(-1)
+    flat += np.bincount((row + k).ravel(), ((1 - part) * share).ravel(), flat.size)
+    flat += np.bincount((row + k + 1).ravel(), (part * share).ravel(), flat.size)
+    return np.asarray(values @ matrix[:, :-1].T)
+
+
+def _over_the_psf(values: Floats, radii: Floats, shape: Shape, wider: Floats) -> Floats:
+    """Brightness of a wide source averaged around circles about each radius, and these over the PSF."""
+    nodes, weights = np.polynomial.legendre.leggauss(4)
+    edges = _breaks(shape)
+    cuts = np.unique(np.concatenate([radii, edges[(edges > radii[0]) & (edges < radii[-1])]]))
+    half = np.diff(cuts)[:, None] / 2
+    circles = (cuts[:-1, None] + half * (1 + nodes)).ravel()
+    ring = (half * weights).ravel() * 2 * np.pi * circles
+    share = np.array([np.interp(circles, radii, row) for row in values]) * ring
+    mean = _gaussian_around if isinstance(shape, GaussianSource) else _mean_around
+    return np.asarray(share @ mean(shape, np.radians(wider)[:, None], np.radians(circles)).T * DEG2)
+
+
+def _distance(r: Any, rho: Any, angle: Any) -> Any:
+    """Distance of a point at ``r`` from one on a circle ``rho`` about the same centre, radians."""
+    versine = _versine(r - rho) + np.sin(r) * np.sin(rho) * _versine(angle)
+    return 2 * np.arcsin(np.sqrt(np.clip(versine / 2, 0, 1)))
+
+
+def _gaussian_around(shape: Shape, r: Floats, rho: Floats) -> Floats:
+    r"""Mean of a Gaussian around circles: ``exp(-z (1 - cos angle))`` has the mean ``exp(-z) I_0(z)``."""
+    from scipy.special import i0e
+
+    steep = 1 / (2 * _versine(np.radians(float(shape.sigma.value))))
+    middle = float(_brightness(shape)(np.zeros(1))[0])
+    found = middle * np.exp(-steep * _versine(r - rho)) * i0e(steep * np.sin(r) * np.sin(rho))
+    return np.asarray(found)
+
+
+def _mean_around(shape: Shape, r: Floats, rho: Floats) -> Floats:
+    """Mean of a shape around circles, piece by piece between its edges."""
+    product = np.maximum(np.sin(r) * np.sin(rho), 1e-300)
+    edges = [
+        np.arccos(np.clip(1 - (_versine(np.radians(edge)) - _versine(r - rho)) / product, -1, 1))
+        for edge in _breaks(shape)[1:]
+    ]
+    brightness = _brightness(shape)
+    if isinstance(shape, DiskSource):
+        return np.asarray(brightness(np.zeros(1)) * edges[0] / np.pi)
+    total = np.zeros(np.broadcast_shapes(r.shape, rho.shape))
+    start = np.zeros(total.shape)
+    for stop in edges:
+        angle, weight = _gauss(start, np.maximum(stop, start))
+        total += (brightness(_distance(r[..., None], rho[..., None], angle)) * weight).sum(axis=-1) / np.pi
+        start = stop
+    return total

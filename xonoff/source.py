@@ -1,0 +1,187 @@
+"""One model before one dataset: the pixels that it reaches, and the counts there as its parameters change."""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from astropy.coordinates import SkyCoord
+from astropy.modeling import Model
+from astropy.modeling.powerlaws import (
+    BrokenPowerLaw1D,
+    ExponentialCutoffPowerLaw1D,
+    LogParabola1D,
+    PowerLaw1D,
+    SmoothlyBrokenPowerLaw1D,
+)
+
+from xonoff.axes import axis_edges
+from xonoff.errors import ModelError
+from xonoff.geometry import Geom, geom
+from xonoff.irf import Method, edisp_at, exposure_in
+from xonoff.models.integration import integral
+from xonoff.models.shapes import ConstantSource, TemplateSource
+from xonoff.models.skymodel import SkyModel
+from xonoff.models.spectra import TemplateSpectrum
+from xonoff.psf import psf_profile
+from xonoff.rings import window_around
+from xonoff.skygrid import SkyGrid
+from xonoff.spread import Support, spread
+
+__all__ = ["Source", "position_of", "reaches"]
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+#: Parameters that are factors of their spectra.
+NORMS: dict[type[Model], str] = {
+    BrokenPowerLaw1D: "amplitude",
+    ExponentialCutoffPowerLaw1D: "amplitude",
+    LogParabola1D: "amplitude",
+    PowerLaw1D: "amplitude",
+    SmoothlyBrokenPowerLaw1D: "amplitude",
+    TemplateSpectrum: "norm",
+}
+#: Square centimetres of a square metre: fluxes are per cm2, the exposure is in m2 s.
+CM2 = 1e4
+
+
+class Source:
+    """Counts of a model in the pixels that it reaches.
+
+    Parameters
+    ----------
+    ds : Dataset
+        A map, image or spectrum with ``exposure``.
+    model : SkyModel
+        Kept, not copied: changes of its parameters show after `refresh`.
+    beyond : float
+        Share of the events that may be left out at the far end, see `xonoff.spread.spread`.
+    interpolation : {"linear", "nearest"}
+        How PSF and energy dispersion are taken at the position, see `xonoff.irf.at_position`.
+
+    Attributes
+    ----------
+    pixels : ndarray (pixel,) of int
+        Numbers of the pixels in the raveled grid.
+    counts : ndarray (pixel, energy)
+        Predicted counts, but for the factor.
+    factor : float
+        What a change of the norm of the spectrum alone has made of them.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> from xonoff.models import PointSource, PowerLaw1D
+    >>> crab = SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6), PointSource(83.63, 22.01))
+    >>> source = Source(xonoff.tutorial.dataset(), crab, 1e-7)
+    >>> source.counts.shape == (source.pixels.size, 8)
+    True
+    """
+
+    def __init__(self, ds: xr.Dataset, model: SkyModel, beyond: float, interpolation: Method = "linear") -> None:
+        self.model, self._ds, self._beyond, self._interpolation = model, ds, beyond, interpolation
+        self._geom = geom(ds)
+        self._true = axis_edges(ds, "energy_true")
+        self._spectral, self._spatial = self._parameters()
+        self._place()
+        self._weigh()
+
+    def refresh(self) -> None:
+        """Predict anew what follows from the parameters of the model that have changed."""
+        spectral, spatial = self._parameters()
+        changed = np.flatnonzero(spectral != self._spectral)
+        if not np.array_equal(spatial, self._spatial):
+            self._place()
+            self._weigh()
+        elif changed.tolist() == [self._norm] and self._spectral[changed[0]] != 0:
+            self.factor *= spectral[changed[0]] / self._spectral[changed[0]]
+        elif changed.size:
+            self._weigh()
+        self._spectral, self._spatial = spectral, spatial
+
+    def _parameters(self) -> tuple[Floats, Floats]:
+        shape = self.model.spatial
+        return np.array(self.model.spectral.parameters), np.array([] if shape is None else shape.parameters)
+
+    @property
+    def _norm(self) -> int | None:
+        """Number of the parameter of the spectrum that is a factor of it, None if that is not known."""
+        name = NORMS.get(type(self.model.spectral))
+        return None if name is None else self.model.spectral.param_names.index(name)
+
+    def _place(self) -> None:
+        """Find the pixels that the shape reaches, and the response there."""
+        support = self._support() if self._reached else Support(np.zeros(0, dtype=np.intp), np.zeros((0, 1)))
+        self.pixels, self._shares = support.pixels, support.shares
+        self._exposure = exposure_in(self._ds, self.pixels) * CM2
+        self._by_energy = self._shares.shape[1] > 1 and "energy" in self._ds["psf"].dims
+        if not self._by_energy:
+            self._exposure *= self._shares
+        self._edisp = self._dispersion() if self._reached else None
+
+    def _weigh(self) -> None:
+        """Weigh the response with the spectrum."""
+        self.factor = 1.0
+        self.counts = self._exposure @ self._seen()
+        if self._by_energy:
+            self.counts *= self._shares
+
+    @property
+    def _reached(self) -> bool:
+        return self._geom.sky is None or reaches(self.model, self._ds, self._geom.sky)
+
+    def _support(self) -> Support:
+        sky, shape = self._geom.sky, self.model.spatial
+        if sky is None:  # all of it, for it is a spectrum of the region
+            return Support(np.zeros(1, dtype=np.intp), np.ones((1, 1)))
+        if shape is None:
+            raise ModelError(
+                f"{self.model.name}: a model without shape before a map found: give it one, such as "
+                "spatial=PointSource(83.63, 22.01), or take ds.onoff.to_spectrum"
+            )
+        psf = None
+        if self.model.psf and "psf" in self._ds and not isinstance(shape, ConstantSource):
+            values, radii = psf_profile(self._ds, position_of(self.model, self._geom), self._interpolation)
+            psf = values.values, radii
+        return spread(shape, sky, psf, self._beyond)
+
+    def _dispersion(self) -> Floats | None:
+        if not self.model.edisp or "edisp" not in self._ds:
+            return None
+        matrix = edisp_at(self._ds, position_of(self.model, self._geom), self._interpolation).values
+        return np.nan_to_num(np.asarray(matrix, dtype=np.float64))
+
+    def _seen(self) -> Floats:
+        """Flux of each true energy that is seen at each energy, cm-2 s-1: (energy_true, energy)."""
+        if self._edisp is not None:
+            return integral(self.model.spectral, self._true)[:, None] * self._edisp
+        energy = np.array(self._geom.energy)
+        cuts = np.unique(np.concatenate([self._true, energy]))
+        flux = integral(self.model.spectral, cuts)
+        row, column = (np.searchsorted(edges, cuts[:-1], side="right") - 1 for edges in (self._true, energy))
+        inside = (row >= 0) & (row < self._true.size - 1) & (column >= 0) & (column < energy.size - 1)
+        matrix = np.zeros((self._true.size - 1, energy.size - 1))
+        np.add.at(matrix, (row[inside], column[inside]), flux[inside])
+        return matrix
+
+
+def reaches(model: SkyModel, ds: xr.Dataset, sky: SkyGrid) -> bool:
+    """Tell whether events of a model may lie in a part of a map, by the extent of its shape and of the PSF."""
+    shape = model.spatial
+    if shape is None or isinstance(shape, ConstantSource):
+        return True
+    psf = float(axis_edges(ds, "rad")[-1]) if model.psf and "psf" in ds else 0.0
+    rows, columns = window_around(sky, position_of(model, geom(ds)), shape.extent + psf)
+    return bool(rows.start < rows.stop and columns.start < columns.stop)
+
+
+def position_of(model: SkyModel, where: Geom) -> SkyCoord:
+    """Position whose PSF and energy dispersion a model takes: its own, else the middle of its map, or of the counts."""
+    shape = model.spatial
+    if isinstance(shape, TemplateSource):
+        lon, lat = shape.sky.center
+        return SkyCoord(lon, lat, unit="deg", frame=shape.sky.frame)
+    if shape is not None and shape.position is not None:
+        return shape.position
+    lon, lat = (0.0, 0.0) if where.sky is None else where.sky.center
+    return SkyCoord(lon, lat, unit="deg", frame="icrs" if where.sky is None else where.sky.frame)

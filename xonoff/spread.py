@@ -1,0 +1,86 @@
+"""The pixels that a source reaches, and their shares of its events: its shape, spread by the PSF."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from xonoff import plane, radial
+from xonoff.models.shapes import ConstantSource, PointSource, Shape
+from xonoff.rings import profile_weights, window_around
+from xonoff.skygrid import SkyGrid
+
+__all__ = ["Profile", "Support", "spread"]
+
+Floats = npt.NDArray[np.float64]
+#: Values (energy, radius), deg-2, and radii, deg; see `xonoff.psf.psf_profile`.
+Profile = tuple[Floats, Floats]
+
+
+@dataclass(frozen=True)
+class Support:
+    """Pixels that a source reaches.
+
+    Attributes
+    ----------
+    pixels : ndarray (pixel,) of int
+        Numbers in the raveled grid.
+    shares : ndarray (pixel, energy)
+        Share of the events that each gets, by energy; one column where there is no PSF.
+    """
+
+    pixels: npt.NDArray[np.intp]
+    shares: Floats
+
+
+def spread(shape: Shape, sky: SkyGrid, psf: Profile | None, beyond: float = 0.0) -> Support:
+    """Pixels that a source reaches, and their shares of its events.
+
+    Parameters
+    ----------
+    shape : Shape
+    sky : SkyGrid
+        Of the counts.
+    psf : (values, radii), optional
+        Profile of the PSF at the source, see `xonoff.psf.psf_profile`; without it events stay where they come from.
+    beyond : float
+        Share of the events that may be left out at the far end, to spare pixels; the rest still is 1.
+
+    Examples
+    --------
+    >>> from xonoff.models import GaussianSource
+    >>> sky = SkyGrid.create((83.63, 22.01), shape=(60, 60), pixel_size=0.05)
+    >>> reached = spread(GaussianSource(83.6, 22.0, 0.1), sky, None)
+    >>> reached.pixels.size < sky.shape[0] * sky.shape[1], reached.shares.sum().round(6)
+    (True, np.float64(1.0))
+    """
+    if isinstance(shape, ConstantSource):
+        shares = np.nan_to_num(sky.solid_angle()).ravel() * shape(0.0, 0.0)
+        return Support(np.arange(shares.size), shares[:, None])
+    if isinstance(shape, PointSource) and psf is None:
+        return _one_pixel(shape, sky)
+    if not shape.radial:
+        return _joined(*plane.shares(shape, sky, psf, beyond), sky)
+    values, radii = radial.profile_of(shape) if psf is None else radial.broadened(*psf, shape)
+    values = np.atleast_2d(values)
+    if beyond > 0:
+        values, radii = radial.cut(values, radii, beyond)
+    rows, columns = window_around(sky, shape.position, float(radii[-1]))
+    if rows.start == rows.stop or columns.start == columns.stop:
+        return Support(np.zeros(0, dtype=np.intp), np.zeros((0, len(values))))
+    weights = profile_weights(sky.slice(rows, columns), shape.position, radii)
+    reached = np.flatnonzero(np.diff(weights.indptr))
+    return _joined(rows, columns, reached, np.asarray(weights[reached] @ values.T), sky)
+
+
+def _one_pixel(shape: Shape, sky: SkyGrid) -> Support:
+    x, y = (float(p) for p in sky.sky_to_pixel(shape.position))
+    inside = bool(sky.contains(shape.position))
+    number = round(y) * sky.shape[1] + round(x) if inside else 0
+    return Support(np.array([number][:inside], dtype=np.intp), np.ones((int(inside), 1)))
+
+
+def _joined(rows: slice, columns: slice, reached: npt.NDArray[np.intp], shares: Floats, sky: SkyGrid) -> Support:
+    """Support from pixels of a window."""
+    row, column = np.divmod(reached, max(columns.stop - columns.start, 1))
+    return Support((row + rows.start) * sky.shape[1] + column + columns.start, shares)
