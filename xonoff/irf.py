@@ -1,6 +1,7 @@
 """The instrument response: at a position of the sky, and as matrices from true to reconstructed energy."""
 
-from typing import Literal, TypeAlias
+from functools import reduce
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +76,8 @@ def edisp_at(ds: xr.Dataset, position: Position, method: Method = "linear") -> x
     1.0
     """
     edisp = at_position(ds, "edisp", position, method)
+    if "migra" not in edisp.dims:
+        return edisp.transpose("energy_true", "energy")
     axes = [name for name in ds.coords if ds.variables[name].dims[:1] in (("energy",), ("energy_true",), ("migra",))]
     kernel = edisp_kernel(xr.Dataset({"edisp": edisp}, {name: ds.variables[name] for name in axes}))
     return kernel.transpose("energy_true", "energy")
@@ -118,26 +121,27 @@ def at_position(ds: xr.Dataset, name: str, position: Position, method: Method = 
     if not np.isfinite(pixels).all():
         raise GeometryError(f"{name}: the position {position} is not on the sky of its grid: give one inside the map")
     index: dict[object, slice] = {}
-    weights = xr.Variable((), 1.0)
+    shares = []
     for dim, pixel, n in zip(dims, pixels, sky.shape, strict=True):
         pixel = min(max(pixel, 0.0), n - 1.0)
         first = min(int(pixel), max(n - 2, 0))
         index[dim] = slice(first, first + 2)
-        share = pixel - first
-        weights = weights * xr.Variable(dim, [1 - share, share][: min(n, 2)])
-    array = array.isel(index)
+        shares.append(np.array([first + 1 - pixel, pixel - first][: min(n, 2)]))
+    lead = sorted((dim for dim in array.dims if dim not in dims), key=lambda dim: dim != "energy_true")
+    weights: Any = reduce(np.multiply.outer, shares)  # of the sky, which comes last, by true energy, which comes first
     exposure = f"{name}_exposure"
     if exposure in ds and own_grid(ds, exposure) == grid:
-        weights = weights * (ds.variables[exposure].isel(index) > 0)
-        total = weights.sum(dims)
-        weights = weights / total.where(total > 0, 1)
+        exposed = ds.variables[exposure].isel(index).transpose("energy_true", *dims).data > 0
+        by_energy = exposed[(slice(None), *[None] * (len(lead) - 1))] if "energy_true" in lead else exposed.any(axis=0)
+        weights = weights * by_energy
+    sky_axes = tuple(range(-len(dims), 0))
     if method == "nearest":
-        best = weights.max(dims)
-        weights = (weights == best) & (best > 0)
-        weights = weights / weights.sum(dims).where(best > 0, 1)
-    found = (array.astype(np.float64) * weights).sum(dims).transpose(*(dim for dim in array.dims if dim not in dims))
-    found.attrs = dict(array.attrs)
-    return found
+        best = weights.max(axis=sky_axes, keepdims=True)
+        weights = ((weights == best) & (best > 0)) * 1.0
+    total = weights.sum(axis=sky_axes, keepdims=True)
+    weights = weights / np.where(total > 0, total, 1)
+    values = array.isel(index).transpose(*lead, *dims).data.astype(np.float64)
+    return xr.Variable(lead, (values * weights).sum(axis=sky_axes), dict(array.attrs))
 
 
 def exposure_in(ds: xr.Dataset, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:

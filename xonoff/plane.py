@@ -14,6 +14,7 @@ from xonoff import radial
 from xonoff.models.shapes import DiskSource, GaussianSource, Shape, TemplateSource
 from xonoff.rings import corners, offsets, plane_areas, plane_weights, window_around
 from xonoff.skygrid import SkyGrid
+from xonoff.units import Position, lonlat_in
 
 __all__ = ["shares"]
 
@@ -26,16 +27,17 @@ POINTS = 3
 
 
 def shares(
-    shape: Shape, sky: SkyGrid, psf: tuple[Floats, Floats] | None, beyond: float
+    shape: Shape, position: Position, sky: SkyGrid, psf: tuple[Floats, Floats] | None, beyond: float
 ) -> tuple[slice, slice, npt.NDArray[np.intp], Floats]:
     """Window of a grid that a shape reaches, pixels in it, and their shares of the events (pixel, energy).
 
     Parameters
     ----------
-    shape, sky, psf, beyond
-        As for `xonoff.spread.spread`; the shape has a position, or is a template.
+    shape, position, sky, psf, beyond
+        As for `xonoff.spread.spread`.
     """
-    center = _center(shape)
+    lon, lat = lonlat_in(position, sky.frame)
+    center = SkyCoord(lon, lat, unit="deg", frame=sky.frame)
     if psf is not None and beyond > 0:
         psf = radial.cut(*psf, beyond)
     reach = shape.extent + (float(psf[1][-1]) if psf is not None else 0.0)
@@ -49,13 +51,6 @@ def shares(
         found *= np.where(total > 0, _norm(shape), 0) / np.where(total > 0, total, 1)
     reached = np.flatnonzero((found > 0).any(axis=1))
     return rows, columns, reached, found[reached]
-
-
-def _center(shape: Shape) -> SkyCoord:
-    if isinstance(shape, TemplateSource):
-        lon, lat = shape.sky.center
-        return SkyCoord(lon, lat, unit="deg", frame=shape.frame)
-    return shape.position
 
 
 # -- without PSF ------------------------------------------------------------------------------------------------------
@@ -101,7 +96,7 @@ def _seen(shape: Shape, window: SkyGrid, center: SkyCoord, psf: tuple[Floats, Fl
 
     values, radii = psf
     half = min(shape.extent + float(radii[-1]), 175.0)
-    n = int(np.clip(half / (_narrowest(values, radii) / CELLS), 8, MOST // 2))
+    n = int(np.clip(half / (radial.core(values, radii) / CELLS), 8, MOST // 2))
     n = 2 * fft.next_fast_len(n + 2, real=True)
     cell = 2 * half / (n - 4)
     edges = (np.arange(n + 1) - n / 2) * cell
@@ -113,15 +108,6 @@ def _seen(shape: Shape, window: SkyGrid, center: SkyCoord, psf: tuple[Floats, Fl
     spline = fft.fftshift(fft.irfft2(spectrum, s=(n, n)), axes=(1, 2))
     found = _over_pixels(spline / cell**2, shape, window, center, cell)
     return np.maximum(found, 0.0)
-
-
-def _narrowest(values: Floats, radii: Floats) -> float:
-    """Radius that holds 39 % of the PSF, at the energy where it is smallest, deg; at least a bin."""
-    inner, outer = radii[:-1], radii[1:]
-    rings = np.pi * (outer**2 - inner**2) * (values[:, :-1] + values[:, 1:]) / 2
-    within = np.cumsum(rings, axis=1)
-    found = [float(np.interp(0.39, row, outer)) for row in within if row[-1] > 0]
-    return max(min(found, default=float(radii[-1])), float(np.sort(np.diff(radii))[min(2, radii.size - 2)]))
 
 
 def _filter(f: Floats) -> Floats:
@@ -154,7 +140,8 @@ def _sampled(shape: Shape, center: SkyCoord, cell: float, n: int) -> npt.NDArray
     fine = (np.arange(n * 2) - n + 0.5) * (cell / 2)
     x, y = np.meshgrid(fine, fine)
     distance = np.radians(np.hypot(x, y))
-    there = center.directional_offset_by(np.arctan2(x, y) * u.rad, distance * u.rad)
+    own = center.transform_to(shape.frame)
+    there = own.directional_offset_by(np.arctan2(x, y) * u.rad, distance * u.rad)
     values = _brightness(shape, there) * np.sinc(distance / np.pi)
     cells = values.reshape(n, 2, n, 2).mean(axis=(1, 3))
     # The middle of the first cell is half a cell off the source.

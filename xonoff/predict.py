@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from astropy.coordinates import SkyCoord
 
 from xonoff import quantities
 from xonoff.errors import SchemaError
@@ -174,18 +175,19 @@ def _lazy(
     import dask.array as da
     from dask.delayed import delayed
 
-    chunks = _chunks(ds, where)
+    chunks, sky = _chunks(ds, where), where.sky
+    positions = [position_of(model, where) for model in models]
     responses = [
-        _response(ds, model, where, interpolation) if where.sky is None or reaches(model, ds, where.sky) else ds
-        for model in models
+        _response(ds, position, interpolation) if sky is None or reaches(model, ds, position, sky) else ds
+        for model, position in zip(models, positions, strict=True)
     ]
     predict = delayed(_block, pure=True)
 
     def block(index: tuple[int, ...], numbers: list[int]) -> Any:
         part = {dim: _slice(sizes, i) for dim, sizes, i in zip(where.dims, chunks, index, strict=True)}
         shape = tuple(sizes[i] for sizes, i in zip(chunks, index, strict=True))
-        sky = where.sky and where.sky.slice(*(part[dim] for dim in where.dims[1:]))
-        reached = [n for n in numbers if sky is None or reaches(models[n], ds, sky)]
+        pixels = sky and sky.slice(*(part[dim] for dim in where.dims[1:]))
+        reached = [n for n in numbers if pixels is None or reaches(models[n], ds, positions[n], pixels)]
         if not reached:
             return da.zeros(shape, chunks=shape)
         parts = [(responses[n].isel(part), models[n]) for n in reached]
@@ -222,12 +224,11 @@ def _slice(sizes: tuple[int, ...], number: int) -> slice:
     return slice(start, start + sizes[number])
 
 
-def _response(ds: xr.Dataset, model: SkyModel, where: Geom, interpolation: Method) -> xr.Dataset:
+def _response(ds: xr.Dataset, position: SkyCoord, interpolation: Method) -> xr.Dataset:
     """Return what the prediction of a model needs: the exposure, and the rest at its position."""
-    position = position_of(model, where)
     arrays = {name: at_position(ds, name, position, interpolation) for name in ("psf", "edisp") if name in ds}
     arrays["exposure"] = ds["exposure"].variable
-    dims = {"bounds", *where.dims, *(dim for array in arrays.values() for dim in array.dims)}
+    dims = {"bounds", "energy", *(dim for array in arrays.values() for dim in array.dims)}
     angles = {name for name, c in ds.coords.items() if c.ndim == 2 and "bounds" not in c.dims}  # follow from the labels
     coords = {name: c.variable for name, c in ds.coords.items() if set(c.dims) <= dims and name not in angles}
     return xr.Dataset(arrays, coords)

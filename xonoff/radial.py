@@ -16,13 +16,13 @@ import numpy.typing as npt
 from xonoff.models.shapes import DiskSource, GaussianSource, PointSource, Shape, ShellSource
 from xonoff.rings import circle_weights
 
-__all__ = ["broadened", "cut", "profile_of"]
+__all__ = ["broadened", "core", "cut", "profile_of"]
 
 Floats = npt.NDArray[np.float64]
 
-#: Radii to a sigma of a Gaussian: linear in between, its profile is followed to 1e-4 of its maximum.
+#: Radii to a sigma at the middle of a Gaussian: linear in between, its profile is followed to 1e-4 of its maximum.
 STEPS = 32
-#: Radii at most of a broadened profile.
+#: Radii at most beyond those of the PSF.
 MOST = 2000
 #: Bins of the PSF up to which a source counts as small, and points on each half circle of one.
 SMALL, POINTS = 6, 32
@@ -85,14 +85,18 @@ def broadened(values: Floats, radii: Floats, shape: Shape) -> tuple[Floats, Floa
         return values, radii
     extent, bins = float(_breaks(shape)[-1]), float(np.sort(np.diff(radii))[min(2, radii.size - 2)])
     sigma = float(shape.sigma.value) if isinstance(shape, GaussianSource) else 0.0
-    step = max(sigma / STEPS, bins / 2)
-    seen = partial(_over_the_source if extent <= SMALL * bins else _over_the_psf, values, radii, shape)
     end = min(float(radii[-1]) + extent, 179.0)
-    wider = np.linspace(0, end, min(int(np.ceil(end / step)) + 1, MOST))
-    if step < bins:  # where the PSF has its own, too
+    if sigma / STEPS > bins / 2:  # fine where the Gaussian is curved
+        scale = 2 * float(np.hypot(sigma, core(values, radii)))
+        last = np.arcsinh(end / scale)
+        wider = scale * np.sinh(np.linspace(0, last, int(np.ceil(2 * last * STEPS)) + 1))
+    else:  # where the PSF has its own, and halfway
         within = np.unique(np.concatenate([[0.0], radii, (radii[1:] + radii[:-1]) / 2]))
-        wider = np.concatenate([within, wider[wider > radii[-1] + step / 2]])
-    return _normalised(seen(wider) * _flattened(wider), wider), wider
+        beyond = np.linspace(radii[-1], end, min(int(np.ceil(2 * extent / bins)), MOST) + 1)
+        wider = np.concatenate([within, beyond[1:]])
+    seen = partial(_over_the_source if extent <= SMALL * bins else _over_the_psf, values, radii, shape)
+    found = seen(wider) * _flattened(wider)
+    return _normalised(_balanced(found, wider) if sigma / STEPS > bins / 2 else found, wider), wider
 
 
 def cut(values: Floats, radii: Floats, beyond: float) -> tuple[Floats, Floats]:
@@ -113,12 +117,29 @@ def cut(values: Floats, radii: Floats, beyond: float) -> tuple[Floats, Floats]:
     return _normalised(values[..., kept], radii[kept]), radii[kept]
 
 
+def core(values: Floats, radii: Floats) -> float:
+    """Radius that holds 39 % of a PSF, the sigma of a Gaussian, at the energy where it is smallest; at least a bin."""
+    inner, outer = radii[:-1], radii[1:]
+    rings = np.pi * (outer**2 - inner**2) * (values[:, :-1] + values[:, 1:]) / 2
+    found = [float(np.interp(0.39, row, outer)) for row in np.cumsum(rings, axis=1) if row[-1] > 0]
+    return max(min(found, default=float(radii[-1])), float(np.sort(np.diff(radii))[min(2, radii.size - 2)]))
+
+
 # -- how it is done ---------------------------------------------------------------------------------------------------
 
 
 def _normalised(values: Floats, radii: Floats) -> Floats:
     total = np.asarray(values @ circle_weights(radii))
     return np.asarray(values / np.where(total > 0, total, 1)[..., None])
+
+
+def _balanced(values: Floats, radii: Floats) -> Floats:
+    """Values between which straight lines lie as much above a smooth profile as below: a twelfth of its curvature."""
+    steps = np.diff(radii)
+    slopes = np.diff(values) / steps
+    curved = 2 * np.diff(slopes) / (steps[1:] + steps[:-1]) * steps[1:] * steps[:-1]
+    middle = 2 * slopes[:, :1] * steps[0]  # the profile is even
+    return np.asarray(values - np.concatenate([middle, curved, np.zeros((len(values), 1))], axis=1) / 12)
 
 
 def _flattened(radii: Floats) -> Floats:
@@ -170,7 +191,7 @@ def _over_the_source(values: Floats, radii: Floats, shape: Shape, wider: Floats)
 
 def _over_the_psf(values: Floats, radii: Floats, shape: Shape, wider: Floats) -> Floats:
     """Brightness of a wide source averaged around circles about each radius, and these over the PSF."""
-    nodes, weights = np.polynomial.legendre.leggauss(4)
+    nodes, weights = np.polynomial.legendre.leggauss(2 if shape.extent > 20 * np.diff(radii).max() else 4)
     edges = _breaks(shape)
     cuts = np.unique(np.concatenate([radii, edges[(edges > radii[0]) & (edges < radii[-1])]]))
     half = np.diff(cuts)[:, None] / 2

@@ -4,15 +4,16 @@ A radial profile that is linear between radii integrates over pixels as one spar
 lost or made, wherever in a pixel the source sits, and the matrix depends on the position alone.
 """
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from astropy import units as u
-from astropy.coordinates import SkyCoord, angular_separation, position_angle
+from astropy.coordinates import angular_separation, position_angle
 
 from xonoff.errors import GeometryError
 from xonoff.skygrid import SkyGrid
+from xonoff.stats.threads import in_threads
 from xonoff.units import Position, lonlat_in
 
 if TYPE_CHECKING:
@@ -30,8 +31,10 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
-#: Distance from a position up to which pixels have a shape as seen from there, deg.
-AROUND = 175.0
+#: Rows of pixels that a thread takes at a time.
+ROWS = 32
+#: Pixels to whose multiples the parts of a map are widened of which the directions are kept.
+ALIGNED = 32
 
 
 def offsets(sky: SkyGrid, position: Position, y: npt.ArrayLike, x: npt.ArrayLike) -> tuple[Floats, Floats]:
@@ -115,14 +118,34 @@ def plane_weights(x: Floats, y: Floats, radii: npt.ArrayLike) -> "csr_array":
         raise GeometryError(f"radii {knots} found, two or more that increase from 0 or above, up to 180 deg, accepted")
     shape = (x.shape[0] - 1, x.shape[1] - 1)
     first, stop = np.empty(shape, np.intp), np.empty(shape, np.intp)
-    with np.errstate(invalid="ignore"):  # of corners off the sky
-        discs.count_radii(x, y, knots, first, stop)
+    edges: dict[int, tuple[Floats, Floats]] = {}
+
+    def look(row: int) -> None:
+        px, py = x[row : row + ROWS + 1], y[row : row + ROWS + 1]
+        edges[row] = _edges(px[:, :-1], py[:, :-1], px[:, 1:], py[:, 1:]), _edges(px[:-1], py[:-1], px[1:], py[1:])
+        discs.count_radii(*edges[row], knots, first[row : row + ROWS], stop[row : row + ROWS])
+
+    in_threads(look, range(0, shape[0], ROWS))
     counts = (stop - first).ravel()
     start = np.concatenate([[0], np.cumsum(counts)])
     weights = np.zeros(start[-1])
-    discs.fill_weights(x, y, knots, first, start, weights)
+
+    def fill(row: int) -> None:
+        own = start[row * shape[1] : (row + ROWS) * shape[1] + 1]
+        discs.fill_weights(*edges[row], knots, first[row : row + ROWS], own, weights)
+
+    in_threads(fill, range(0, shape[0], ROWS))
     indices = np.arange(start[-1]) + np.repeat(first.ravel() - start[:-1], counts)
     return csr_array((weights, indices, start), shape=(first.size, knots.size))
+
+
+def _edges(ax: Floats, ay: Floats, bx: Floats, by: Floats) -> Floats:
+    from xonoff.stats import discs
+
+    edges = np.empty((*ax.shape, 8))
+    with np.errstate(invalid="ignore"):  # of corners off the sky
+        discs.fill_edges(ax.ravel(), ay.ravel(), bx.ravel(), by.ravel(), edges.reshape(-1, 8))
+    return edges
 
 
 def plane_areas(x: Floats, y: Floats) -> Floats:
@@ -167,15 +190,38 @@ def corners(sky: SkyGrid, position: Position) -> tuple[Floats, Floats]:
     east, north : ndarray (ny + 1, nx + 1), deg
         As `offsets`; infinite off the sky. Rows that reach over a pole end there.
     """
+    from xonoff.stats import discs
+
+    # A source that moves looks at the same directions for a while: those of a somewhat larger part of the parent grid.
+    part, window = _around_part(sky)
+    vectors = _corner_vectors(part)[window].reshape(-1, 3)
+    lon, lat = (np.radians(angle) for angle in lonlat_in(position, sky.frame))
+    up = np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
+    to_east = np.array([-np.sin(lon), np.cos(lon), 0.0])
+    to_north = np.array([-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)])
+    east, north = (np.empty((sky.shape[0] + 1, sky.shape[1] + 1)) for _ in range(2))
+    discs.project(np.ascontiguousarray(vectors), to_east, to_north, up, east.reshape(-1), north.reshape(-1))
+    return east, north
+
+
+def _around_part(sky: SkyGrid) -> tuple[SkyGrid, tuple[slice, slice]]:
+    """Part of the same pixels, widened to multiples of some number of them, and where the grid itself is in it."""
+    low = [int(-(origin // step) % -ALIGNED) for origin, step in zip(sky.origin, sky.step, strict=True)]
+    high = [n + int(-n - first) % ALIGNED for n, first in zip(sky.shape, low, strict=True)]
+    window = tuple(slice(-first, n + 1 - first) for n, first in zip(sky.shape, low, strict=True))
+    return sky.window((low[0], low[1]), (high[0], high[1])), (window[0], window[1])
+
+
+@lru_cache(maxsize=16)
+def _corner_vectors(sky: SkyGrid) -> Floats:
+    """Directions of the corners of pixels, (ny + 1, nx + 1, 3), NaN off the sky; rows over a pole end there."""
     ny, nx = sky.shape
     rows, columns = np.arange(ny + 1) - 0.5, np.arange(nx + 1) - 0.5
     if sky.separable:
-        lon, _ = sky.center
-        poles = sky.sky_to_pixel((lon, [-90.0, 90.0]))[1]
+        poles = sky.sky_to_pixel((sky.center[0], [-90.0, 90.0]))[1]
         rows = np.clip(rows, poles.min(), poles.max())
-    east, north = offsets(sky, position, rows[:, None], columns)
-    near = np.hypot(east, north) < AROUND  # not NaN, and not around the antipode, where a pixel has no shape
-    return np.where(near, east, np.inf), np.where(near, north, np.inf)
+    lon, lat = (np.radians(angle) for angle in sky.pixel_to_sky(columns, rows[:, None]))
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
 
 
 def window_around(sky: SkyGrid, position: Position, radius: float) -> tuple[slice, slice]:
@@ -193,21 +239,28 @@ def window_around(sky: SkyGrid, position: Position, radius: float) -> tuple[slic
     >>> window_around(sky, (83.63, 22.01), 0.2)
     (slice(7, 13, None), slice(7, 13, None))
     """
-    lon, lat = lonlat_in(position, sky.frame)
-    center = SkyCoord(lon, lat, unit="deg", frame=sky.frame)
-    x, y = sky.sky_to_pixel(center)
-    around = center.directional_offset_by(np.arange(0, 360, 5) * u.deg, 1.01 * radius * u.deg)
-    px, py = sky.sky_to_pixel(around)
-    if not np.isfinite([x, y]).all() or not np.isfinite([px, py]).all() or abs(float(lat)) + radius > 89.0:
+    lon, lat = (float(angle) for angle in lonlat_in(position, sky.frame))
+    x, y = sky.sky_to_pixel(_circle(lon, lat, 1.01 * radius))
+    if not np.isfinite([x, y]).all() or abs(lat) + radius > 89.0:
         # A pole or the rim of a projection: all of it, or nothing.
-        far = float(np.nanmin(center.separation(sky.skycoord()).deg, initial=180.0)) > radius + _pixel_radius(sky)
+        distance = np.hypot(*offsets(sky, (lon, lat), *np.indices(sky.shape)))
+        far = float(np.nanmin(distance, initial=180.0)) > radius + _pixel_radius(sky)
         return slice(0, 0 if far else sky.shape[0]), slice(0, 0 if far else sky.shape[1])
     found = []
-    for pixels, n in ((np.append(py, y), sky.shape[0]), (np.append(px, x), sky.shape[1])):
+    for pixels, n in ((y, sky.shape[0]), (x, sky.shape[1])):
         low, high = int(np.floor(pixels.min() + 0.5)), int(np.floor(pixels.max() + 0.5)) + 1
         low, high = min(max(low, 0), n), min(max(high, 0), n)
         found.append(slice(low, max(low, high)))
     return found[0], found[1]
+
+
+def _circle(lon: float, lat: float, radius: float) -> tuple[Floats, Floats]:
+    """Longitude and latitude of points on a circle around a position, and that itself, deg."""
+    lon_0, lat_0, distance = (np.radians(angle) for angle in (lon, lat, np.append(np.full(72, radius), 0.0)))
+    angle = np.radians(np.arange(73) * 5.0)
+    sine = np.sin(lat_0) * np.cos(distance) + np.cos(lat_0) * np.sin(distance) * np.cos(angle)
+    across, along = np.sin(angle) * np.sin(distance) * np.cos(lat_0), np.cos(distance) - np.sin(lat_0) * sine
+    return np.degrees(lon_0 + np.arctan2(across, along)), np.degrees(np.arcsin(np.clip(sine, -1, 1)))
 
 
 def _pixel_radius(sky: SkyGrid) -> float:

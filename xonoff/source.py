@@ -20,7 +20,7 @@ from xonoff.errors import ModelError
 from xonoff.geometry import Geom, geom
 from xonoff.irf import Method, edisp_at, exposure_in
 from xonoff.models.integration import integral
-from xonoff.models.shapes import ConstantSource, TemplateSource
+from xonoff.models.shapes import ConstantSource, TemplateSource, check_shape
 from xonoff.models.skymodel import SkyModel
 from xonoff.models.spectra import TemplateSpectrum
 from xonoff.psf import psf_profile
@@ -111,13 +111,37 @@ class Source:
 
     def _place(self) -> None:
         """Find the pixels that the shape reaches, and the response there."""
-        support = self._support() if self._reached else Support(np.zeros(0, dtype=np.intp), np.zeros((0, 1)))
+        position = position_of(self.model, self._geom)
+        if self._geom.sky is None:  # a spectrum of a region, which takes all events
+            support = Support(np.zeros(1, dtype=np.intp), np.ones((1, 1)))
+        else:
+            support = self._support(position, self._geom.sky)
         self.pixels, self._shares = support.pixels, support.shares
-        self._exposure = exposure_in(self._ds, self.pixels) * CM2
         self._by_energy = self._shares.shape[1] > 1 and "energy" in self._ds["psf"].dims
+        self._exposure = exposure_in(self._ds, self.pixels)
+        self._exposure *= CM2
         if not self._by_energy:
             self._exposure *= self._shares
-        self._edisp = self._dispersion() if self._reached else None
+        self._edisp = None
+        if self.model.edisp and "edisp" in self._ds and self.pixels.size:
+            matrix = edisp_at(self._ds, position, self._interpolation).values
+            self._edisp = np.nan_to_num(np.asarray(matrix, dtype=np.float64))
+
+    def _support(self, position: SkyCoord, sky: SkyGrid) -> Support:
+        shape = self.model.spatial
+        if shape is None:
+            raise ModelError(
+                f"{self.model.name}: a model without shape before a map found: give it one, such as "
+                "spatial=PointSource(83.63, 22.01), or take ds.onoff.to_spectrum"
+            )
+        check_shape(shape)  # its parameters may have been set to anything
+        if not reaches(self.model, self._ds, position, sky):
+            return Support(np.zeros(0, dtype=np.intp), np.zeros((0, 1)))
+        psf = None
+        if self.model.psf and "psf" in self._ds and not isinstance(shape, ConstantSource):
+            values, radii = psf_profile(self._ds, position, self._interpolation)
+            psf = values.values, radii
+        return spread(shape, position, sky, psf, self._beyond)
 
     def _weigh(self) -> None:
         """Weigh the response with the spectrum."""
@@ -125,31 +149,6 @@ class Source:
         self.counts = self._exposure @ self._seen()
         if self._by_energy:
             self.counts *= self._shares
-
-    @property
-    def _reached(self) -> bool:
-        return self._geom.sky is None or reaches(self.model, self._ds, self._geom.sky)
-
-    def _support(self) -> Support:
-        sky, shape = self._geom.sky, self.model.spatial
-        if sky is None:  # all of it, for it is a spectrum of the region
-            return Support(np.zeros(1, dtype=np.intp), np.ones((1, 1)))
-        if shape is None:
-            raise ModelError(
-                f"{self.model.name}: a model without shape before a map found: give it one, such as "
-                "spatial=PointSource(83.63, 22.01), or take ds.onoff.to_spectrum"
-            )
-        psf = None
-        if self.model.psf and "psf" in self._ds and not isinstance(shape, ConstantSource):
-            values, radii = psf_profile(self._ds, position_of(self.model, self._geom), self._interpolation)
-            psf = values.values, radii
-        return spread(shape, sky, psf, self._beyond)
-
-    def _dispersion(self) -> Floats | None:
-        if not self.model.edisp or "edisp" not in self._ds:
-            return None
-        matrix = edisp_at(self._ds, position_of(self.model, self._geom), self._interpolation).values
-        return np.nan_to_num(np.asarray(matrix, dtype=np.float64))
 
     def _seen(self) -> Floats:
         """Flux of each true energy that is seen at each energy, cm-2 s-1: (energy_true, energy)."""
@@ -165,13 +164,13 @@ class Source:
         return matrix
 
 
-def reaches(model: SkyModel, ds: xr.Dataset, sky: SkyGrid) -> bool:
+def reaches(model: SkyModel, ds: xr.Dataset, position: SkyCoord, sky: SkyGrid) -> bool:
     """Tell whether events of a model may lie in a part of a map, by the extent of its shape and of the PSF."""
     shape = model.spatial
     if shape is None or isinstance(shape, ConstantSource):
         return True
     psf = float(axis_edges(ds, "rad")[-1]) if model.psf and "psf" in ds else 0.0
-    rows, columns = window_around(sky, position_of(model, geom(ds)), shape.extent + psf)
+    rows, columns = window_around(sky, position, shape.extent + psf)
     return bool(rows.start < rows.stop and columns.start < columns.stop)
 
 

@@ -9,6 +9,7 @@ from xonoff import plane, radial
 from xonoff.models.shapes import ConstantSource, PointSource, Shape
 from xonoff.rings import profile_weights, window_around
 from xonoff.skygrid import SkyGrid
+from xonoff.units import Position
 
 __all__ = ["Profile", "Support", "spread"]
 
@@ -33,12 +34,14 @@ class Support:
     shares: Floats
 
 
-def spread(shape: Shape, sky: SkyGrid, psf: Profile | None, beyond: float = 0.0) -> Support:
+def spread(shape: Shape, position: Position, sky: SkyGrid, psf: Profile | None, beyond: float = 0.0) -> Support:
     """Pixels that a source reaches, and their shares of its events.
 
     Parameters
     ----------
     shape : Shape
+    position : SkyCoord or (lon, lat)
+        Of the shape, in any frame or in that of the grid; of a template the middle of its map.
     sky : SkyGrid
         Of the counts.
     psf : (values, radii), optional
@@ -50,7 +53,7 @@ def spread(shape: Shape, sky: SkyGrid, psf: Profile | None, beyond: float = 0.0)
     --------
     >>> from xonoff.models import GaussianSource
     >>> sky = SkyGrid.create((83.63, 22.01), shape=(60, 60), pixel_size=0.05)
-    >>> reached = spread(GaussianSource(83.6, 22.0, 0.1), sky, None)
+    >>> reached = spread(GaussianSource(83.6, 22.0, 0.1), (83.6, 22.0), sky, None)
     >>> reached.pixels.size < sky.shape[0] * sky.shape[1], reached.shares.sum().round(6)
     (True, np.float64(1.0))
     """
@@ -58,24 +61,24 @@ def spread(shape: Shape, sky: SkyGrid, psf: Profile | None, beyond: float = 0.0)
         shares = np.nan_to_num(sky.solid_angle()).ravel() * shape(0.0, 0.0)
         return Support(np.arange(shares.size), shares[:, None])
     if isinstance(shape, PointSource) and psf is None:
-        return _one_pixel(shape, sky)
+        return _one_pixel(position, sky)
     if not shape.radial:
-        return _joined(*plane.shares(shape, sky, psf, beyond), sky)
+        return _joined(*plane.shares(shape, position, sky, psf, beyond), sky)
     values, radii = radial.profile_of(shape) if psf is None else radial.broadened(*psf, shape)
     values = np.atleast_2d(values)
     if beyond > 0:
         values, radii = radial.cut(values, radii, beyond)
-    rows, columns = window_around(sky, shape.position, float(radii[-1]))
+    rows, columns = window_around(sky, position, float(radii[-1]))
     if rows.start == rows.stop or columns.start == columns.stop:
         return Support(np.zeros(0, dtype=np.intp), np.zeros((0, len(values))))
-    weights = profile_weights(sky.slice(rows, columns), shape.position, radii)
+    weights = profile_weights(sky.slice(rows, columns), position, radii)
     reached = np.flatnonzero(np.diff(weights.indptr))
     return _joined(rows, columns, reached, np.asarray(weights[reached] @ values.T), sky)
 
 
-def _one_pixel(shape: Shape, sky: SkyGrid) -> Support:
-    x, y = (float(p) for p in sky.sky_to_pixel(shape.position))
-    inside = bool(sky.contains(shape.position))
+def _one_pixel(position: Position, sky: SkyGrid) -> Support:
+    x, y = (float(p) for p in sky.sky_to_pixel(position))
+    inside = bool(sky.contains(position))
     number = round(y) * sky.shape[1] + round(x) if inside else 0
     return Support(np.array([number][:inside], dtype=np.intp), np.ones((int(inside), 1)))
 

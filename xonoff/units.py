@@ -100,7 +100,9 @@ def lonlat_in(position: Position, frame: str) -> tuple[npt.NDArray[np.float64], 
     (83.63, 22.01)
     """
     if hasattr(position, "transform_to"):
-        coord = SkyCoord(position).transform_to(frame)
+        coord = SkyCoord(position) if not isinstance(position, SkyCoord) else position
+        if coord.frame.name != frame or coord.frame.frame_attributes:
+            coord = coord.transform_to(frame)
         return np.asarray(coord.spherical.lon.deg), np.asarray(coord.spherical.lat.deg)
     try:
         lon, lat = position
