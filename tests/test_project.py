@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+import yaml
 from datasets import make
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -249,8 +250,6 @@ def test_sky_models_come_back(tmp_path, form):
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**1000), 2**1000))
 def test_numbers_of_models_come_back(number):
-    import yaml
-
     entry = to_dict(xr.Dataset(attrs={"models": json.dumps([{"a": number}])}))
     back = yaml.safe_load(yaml.safe_dump(entry))["models"][0]["a"]
     assert (back, type(back)) == (number, type(number))
@@ -330,7 +329,7 @@ def test_files_that_are_no_project(tmp_path):
         (lambda path: save_datasets([make(1), make(1)], path), "the name 'run 1' is there twice: give names with"),
         (lambda path: save_datasets([make(1).assign_attrs(name="")], path), "a dataset has no name"),
         (lambda path: save_datasets([make(1)], path, format="asdf"), "format 'asdf' found, 'fits', 'netcdf', 'zarr'"),
-        (lambda path: save_datasets([make(1)], path.with_suffix(".txt")), "a project is a YAML file"),
+        (lambda path: save_datasets([make(1)], path.with_suffix(".txt")), "this is a YAML file, name it"),
         (lambda path: save_datasets([make(1), 3], path), "datasets, entry 2: int found, Dataset accepted"),
         (lambda path: save_datasets([make(1)], path.with_stem("p" * 200)), "a name of up to 140 bytes is accepted"),
         (
@@ -366,7 +365,7 @@ def test_what_is_not_written(tmp_path, call, message):
         ("datasets: [{name: a, filename: link.fits}]", "filename 'link.fits' leaves the folder"),
         ("datasets: [{name: a, type: FluxPoints, filename: a}]", "type 'FluxPoints' found, MapDatasetOnOff"),
         ("datasets: [{name: a, filename: ok.fits, models: 3}]", "dataset 'a': models: '3' found, a list"),
-        ("components: 1\ndatasets: [{name: a, filename: ok.fits}]", "key components: '1' found"),
+        ("components: 1\ndatasets: [{name: a, filename: ok.fits}]", "components: 1 found, a list of models accepted"),
         ("datasets: [{name: a, filename: !!python/object:os.system x}]", "this is no YAML"),
         ("a: &x [1]\nb: [*x, *x]\ndatasets: []", "line 1: anchors and aliases"),
         ("a: [*x]", "line 1: anchors and aliases"),
@@ -390,8 +389,8 @@ def test_what_is_not_written(tmp_path, call, message):
             "models, item 1: key True found, text accepted",
         ),
         (
-            "components: [{a: 1}, {datasets_names: 5}]\ndatasets: [{name: a, filename: ok.fits}]",
-            "key components, item 2: key datasets_names: '5' found, a name or a list of names accepted",
+            "components: [{name: m, type: SkyModel, spectral: {type: pl}, datasets_names: 5}]\ndatasets: [{}]",
+            r"components: item 1 \('m'\): key datasets_names: 5 found, a list of names accepted",
         ),
         (
             'datasets: [{name: a, filename: "a\\0b"}]',
@@ -417,20 +416,94 @@ def test_projects_at_fault(tmp_path, text, message):
         open_datasets(folder / "p.yaml")
 
 
+def models_yaml(**datasets: str) -> str:
+    """Models of gammapy by name, and the datasets that they belong to."""
+    lines = [f"- {{name: {name}, type: SkyModel, spectral: {{type: pl}}{names}}}" for name, names in datasets.items()]
+    return "components:\n" + "\n".join(lines) + "\n"
+
+
+def names_of(ds: xr.Dataset) -> list[str]:
+    return [model.name for model in ds.onoff.models]
+
+
 def test_models_of_all_and_of_some_datasets(tmp_path):
     make(1).onoff.to_fits(tmp_path / "a.fits")
-    text = (
-        "components:\n- {name: m1}\n- {name: m2, datasets_names: [run 1]}\n- {name: m3, datasets_names: other}\n"
-        "datasets:\n- {name: run 1, type: MapDatasetOnOff, filename: a.fits}\n"
-    )
+    text = models_yaml(m1="", m2=", datasets_names: [run 1]", m3=", datasets_names: other")
+    text += "datasets:\n- {name: run 1, type: MapDatasetOnOff, filename: a.fits}\n"
     (tmp_path / "p.yaml").write_text(text)
     (ds,) = open_datasets(tmp_path / "p.yaml")
-    assert [model["name"] for model in json.loads(ds.attrs["models"])] == ["m1", "m2"]
+    assert names_of(ds) == ["m1", "m2"]
     entry = ds.onoff.to_dict("a.fits")
     assert from_dict(entry, folder=tmp_path).attrs["models"] == ds.attrs["models"]
-    one = from_dict({"name": "b", "filename": "a.fits"}, [{"name": "c"}], [{"name": "m"}], folder=tmp_path)
-    assert [model["name"] for model in json.loads(one.attrs["models"])] == ["c", "m"]
+    content = yaml.safe_load(models_yaml(c="", n=", datasets_names: [x]"))["components"]
+    one = from_dict({**entry, "name": "b"}, content, [sky_model("m")], folder=tmp_path)
+    assert names_of(one) == ["m1", "m2", "c", "m"]
     assert one.onoff.name == "b"
+    assert "models" not in from_dict({"filename": "a.fits"}, content[1:], folder=tmp_path).attrs
+    with pytest.raises(xonoff.ModelError, match="dataset 'run 1': models: the name 'm1' found twice"):
+        from_dict(entry, models=[sky_model("m1")], folder=tmp_path)
+    with pytest.raises(xonoff.FormatError, match="models: 'm' found, a list of models accepted"):
+        from_dict(entry, models="m", folder=tmp_path)
+    with pytest.raises(xonoff.ModelError, match=r"dataset 'b': models: .*'m'.* found, .*version"):
+        from_dict({"name": "b", "filename": "a.fits", "models": [{"name": "m"}]}, content, folder=tmp_path)
+
+
+def sky_model(name: str, index: float = 2) -> object:
+    from xonoff.models import PointSource, PowerLaw1D, SkyModel
+
+    return SkyModel(name, PowerLaw1D(3.5e-11, 1, index), PointSource(83.63, 22.01))
+
+
+@FORMS
+def test_models_in_a_file_of_their_own(tmp_path, form):
+    shared, own = sky_model("shared"), sky_model("own", 2.5)
+    datasets = [make(1).onoff.assign_models([shared, own]), make(2).onoff.assign_models(shared), make(3)]
+    save_datasets(datasets, tmp_path / "p.yaml", models=tmp_path / "m.yaml", format=form)
+    assert "models" not in (tmp_path / "p.yaml").read_text()
+    assert [names_of(ds) for ds in open_datasets(tmp_path / "p.yaml")] == [[], [], []]
+    opened = open_datasets(tmp_path / "p.yaml", models=tmp_path / "m.yaml")
+    assert [names_of(ds) for ds in opened] == [["shared", "own"], ["shared"], []]
+    assert opened[0].attrs["models"] == datasets[0].attrs["models"]
+    save_datasets(datasets[:2], tmp_path / "p.yaml", format=form, overwrite=True)
+    assert [names_of(ds) for ds in open_datasets(tmp_path / "p.yaml")] == [["shared", "own"], ["shared"]]
+    (tmp_path / "m.yaml").write_text(models_yaml(other=""))
+    opened = open_datasets(tmp_path / "p.yaml", models=tmp_path / "m.yaml")  # in the place of those in the project
+    assert [names_of(ds) for ds in opened] == [["other"], ["other"]]
+    files = sorted(path for path in tmp_path.glob("p_run*") if path.suffix in (".fits", ".nc", ".zarr"))
+    assert names_of(open_datasets(files, models=tmp_path / "m.yaml")[1]) == ["other"]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "models", "message"),
+    [
+        ([make(1)], "../m.yaml", "m.yaml: not written: a name of its own in the folder of .*p.yaml accepted"),
+        ([make(1)], "P.yaml", "a name of its own"),
+        ([make(1)], "m.txt", "m.txt: not written: this is a YAML file"),
+        ([make(1)], "m" * 200 + ".yaml", "a name of up to 140 bytes"),
+        ([make(1).assign_attrs(models=MODELS)], "m.yaml", "m.yaml: not written: models: .* found"),
+        (
+            [make(1).onoff.assign_models(sky_model("m")), make(2).onoff.assign_models(sky_model("m", 3))],
+            "m.yaml",
+            "model 'm' of dataset 'run 2' found, which is another one in dataset 'run 1'",
+        ),
+    ],
+)
+def test_models_that_are_not_written(tmp_path, datasets, models, message):
+    with pytest.raises(xonoff.XonoffError, match=message):
+        save_datasets(datasets, tmp_path / "p.yaml", models=tmp_path / models)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_is_replaced_but_together_with_the_models(tmp_path):
+    (tmp_path / "m.yaml").write_text("mine")
+    with pytest.raises(FileExistsError, match=r"m\.yaml exists"):
+        save_datasets([make(1)], tmp_path / "p.yaml", models=tmp_path / "m.yaml")
+    bad = make(2).onoff.copy("b").assign(psf=("energy", ["x"] * 4))
+    with pytest.raises(xonoff.XonoffError, match="dataset 'b'"):
+        save_datasets([make(1), bad], tmp_path / "p.yaml", models=tmp_path / "m.yaml", overwrite=True)
+    assert tree(tmp_path) == {"m.yaml": b"mine"}
+    with pytest.raises(xonoff.FormatError, match=r"m\.yaml: a str found"):
+        open_datasets(tmp_path / "p.yaml", models=tmp_path / "m.yaml")
 
 
 def test_types():
@@ -457,3 +530,19 @@ def test_projects_of_gammapy(ds, tmp_path):
     theirs.write(tmp_path / "out" / "both.yaml", overwrite=True)
     with pytest.raises(xonoff.FormatError, match=r"entry 2: .* a table found, an image accepted"):
         open_datasets(tmp_path / "out" / "both.yaml")
+
+
+@pytest.mark.filterwarnings("default")
+def test_models_are_exchanged_with_gammapy(ds, tmp_path):
+    datasets = pytest.importorskip("gammapy.datasets", reason="gammapy 2.1 is not installed: make bench runs these")
+    both = [
+        ds.onoff.assign_models([sky_model("a"), sky_model("b")]),
+        ds.onoff.copy("twin").onoff.assign_models(sky_model("a")),
+    ]
+    save_datasets(both, tmp_path / "ours.yaml", models=tmp_path / "models.yaml")
+    theirs = datasets.Datasets.read(tmp_path / "ours.yaml", tmp_path / "models.yaml", lazy=False)
+    assert [dataset.models.names for dataset in theirs] == [["a", "b"], ["a"]]
+    (tmp_path / "out").mkdir()
+    theirs.write(tmp_path / "out" / "theirs.yaml", tmp_path / "out" / "models.yaml")
+    back = open_datasets(tmp_path / "out" / "theirs.yaml", models=tmp_path / "out" / "models.yaml")
+    assert [dataset.attrs["models"] for dataset in back] == [dataset.attrs["models"] for dataset in both]

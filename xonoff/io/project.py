@@ -1,9 +1,10 @@
 """Projects: several datasets and their models, as a YAML file beside the files of the datasets.
 
 The YAML is that of gammapy: a list ``datasets`` of entries with ``name``, ``type`` and ``filename``. The models of a
-dataset, JSON in ``ds.attrs["models"]``, which FITS has no place for, are in its entry under ``models``; where a file of
-a project has models of its own, the YAML decides. A file is untrusted: only names of files in its own folder are
-followed. Spectra are OGIP files; gammapy's own layout of spectra, of gamma-astro-data-formats, is refused.
+dataset, JSON in ``ds.attrs["models"]``, are in its entry under ``models``, or, as gammapy has them, in a second YAML
+file (`xonoff.io.model_yaml`); where a file of a dataset has models of its own, the YAML decides. A file is untrusted:
+only names of files in its own folder are followed. Spectra are OGIP files; gammapy's own layout of spectra, of
+gamma-astro-data-formats, is refused.
 """
 
 import json
@@ -12,7 +13,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
@@ -22,13 +23,17 @@ from xonoff.io import fits, ogip, store
 from xonoff.io.atomic import replacing_together
 from xonoff.io.backend import open_dataset
 from xonoff.io.ogip_files import COMPANIONS, companion_name
+from xonoff.io.yamlfile import at, read_yaml, yaml_text
+
+if TYPE_CHECKING:
+    from xonoff.io.model_yaml import Assigned
+    from xonoff.models import SkyModel
 
 __all__ = ["from_dict", "open_datasets", "save_datasets", "to_dict"]
 
 PathLike = str | os.PathLike[str]
 SUFFIXES = {"fits": ".fits", "netcdf": ".nc", "zarr": ".zarr"}
 TYPES = ("MapDatasetOnOff", "MapDataset", "SpectrumDatasetOnOff", "SpectrumDataset")
-MAX_BYTES = 16 << 20  # of a project file
 MAX_STEM, MAX_NAME = 70, 140  # letters of the names of files, so that temporary names with more in them are valid
 
 
@@ -81,7 +86,7 @@ def _headed(value: Any, what: str) -> tuple[dict[str, Any], list[dict[str, Any]]
 def from_dict(
     data: Mapping[str, Any],
     components: Iterable[Mapping[str, Any]] | None = None,
-    models: Iterable[Mapping[str, Any]] | None = None,
+    models: "Iterable[Mapping[str, Any] | SkyModel] | None" = None,
     *,
     folder: PathLike = ".",
     chunks: Any = None,
@@ -95,9 +100,10 @@ def from_dict(
     data : mapping
         With ``filename`` and, if it is to be renamed, ``name``; as made by `to_dict`. A ``type`` has to be that of what
         is in the file.
-    components, models : iterable of mapping, optional
-        Models as dicts, both taken together. One that lists ``datasets_names`` belongs to these datasets only. They are
-        kept in ``attrs["models"]``, after those of the entry itself. Models in the file itself are not taken.
+    components, models : iterable of mapping or SkyModel, optional
+        Models, both taken together: dicts as gammapy writes them, see `xonoff.io.model_yaml.models_from_dict`, or sky
+        models. A dict that lists ``datasets_names`` belongs to these datasets only. They come after those of the entry
+        itself. Models in the file itself are not taken.
     folder : path
         Where the file is.
     chunks, round_counts_off, checksum
@@ -107,6 +113,8 @@ def from_dict(
     ------
     FormatError
         If a key is missing or odd, the file is not in the folder, or holds another type of dataset.
+    ModelError
+        If xonoff has no such model, or two have one name.
 
     Examples
     --------
@@ -127,21 +135,44 @@ def from_dict(
         raise FormatError(f"dataset {name!r}: type {kind!r} found, {', '.join(TYPES)} accepted")
     path = _inside(Path(folder), data.get("filename"), name)
     head, own = _headed(data.get("models") or [], f"dataset {name!r}: models")
-    given = [_models(_listed(value), what) for what, value in (("components", components), ("models", models))]
+    given = [*_given(components, "components"), *_given(models, "models")]
     ds = open_dataset(path, chunks=chunks, round_counts_off=round_counts_off, checksum=checksum)
     if kind:
         _check_type(ds, kind, name, path)
-    title = name or str(ds.attrs.get("name") or "")
-    found = own + [model for models in given for model in models if title in _names(model, title)]
     ds.attrs = {key: value for key, value in ds.attrs.items() if key != "models"} | ({"name": name} if name else {})
-    if found or head:
-        ds.attrs["models"] = json.dumps({**head, "models": found} if head else found)
-    return ds
+    if own or head:
+        ds.attrs["models"] = json.dumps({**head, "models": own} if head else own)
+    return _with_models(ds, given)
+
+
+def _given(value: Any, what: str) -> "list[Assigned]":
+    """Models of an argument or key."""
+    if value is None:
+        return []
+    from xonoff.io.model_yaml import assigned_models  # here, for importing astropy.modeling takes long
+
+    with at(what):
+        return assigned_models(_listed(value))
+
+
+def _with_models(ds: xr.Dataset, given: "Sequence[Assigned]", *, replace: bool = False) -> xr.Dataset:
+    """Dataset that carries those of some models that belong to it: besides its own, or in their place."""
+    if not given and not replace:
+        return ds
+    from xonoff.io.model_yaml import belonging
+    from xonoff.models import assign_models, models_of
+
+    name = str(ds.attrs.get("name") or "")
+    found = belonging(given, name)
+    with at(f"dataset {name!r}"):
+        if found and not replace:
+            found = [*models_of(ds), *found]
+        return assign_models(ds, found) if found or replace else ds
 
 
 def _listed(value: Any) -> Any:
     """A list of what can be listed, but for text and mappings, which are no lists of models."""
-    return list(value) if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else value or []
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str | Mapping) else value
 
 
 def _check_type(ds: xr.Dataset, kind: str, name: str, path: Path) -> None:
@@ -155,7 +186,12 @@ def _check_type(ds: xr.Dataset, kind: str, name: str, path: Path) -> None:
 
 
 def open_datasets(
-    path: PathLike | Iterable[PathLike], *, chunks: Any = None, round_counts_off: bool = True, checksum: bool = False
+    path: PathLike | Iterable[PathLike],
+    *,
+    models: PathLike | None = None,
+    chunks: Any = None,
+    round_counts_off: bool = True,
+    checksum: bool = False,
 ) -> list[xr.Dataset]:
     """Open several datasets.
 
@@ -164,6 +200,9 @@ def open_datasets(
     path : path or iterable of path
         A project, as written by `save_datasets`, or by gammapy if it has no spectra, which gammapy writes in a layout
         of its own; or the files of the datasets, OGIP spectra for example.
+    models : path, optional
+        A YAML file of gammapy's models. Each dataset carries those that name it in ``datasets_names``, or have no such
+        list, in the place of any others.
     chunks, round_counts_off, checksum
         As for `xonoff.open_dataset`; with ``checksum=True`` every file is verified.
 
@@ -171,6 +210,8 @@ def open_datasets(
     ------
     FormatError
         If the project is no such file, or there are no datasets; names the file, and the entry and key at fault.
+    ModelError
+        If xonoff has no such model, or two have one name.
     FileNotFoundError
         If there is nothing at a path.
 
@@ -184,29 +225,34 @@ def open_datasets(
     ['tutorial', 'twin']
     """
     options: dict[str, Any] = {"chunks": chunks, "round_counts_off": round_counts_off, "checksum": checksum}
-    if not isinstance(path, str | os.PathLike):
-        return [open_dataset(each, **options) for each in _paths(path)]
-    path = Path(path)
-    content = _read_yaml(path)
+    given: list[Assigned] = []
+    if models is not None:
+        from xonoff.io.model_yaml import read_assigned_models
+
+        given = read_assigned_models(models)
+    if isinstance(path, str | os.PathLike):
+        out = _open_project(Path(path), options)
+    else:
+        out = [open_dataset(each, **options) for each in _paths(path)]
+    return out if models is None else [_with_models(ds, given, replace=True) for ds in out]
+
+
+def _open_project(path: Path, options: Mapping[str, Any]) -> list[xr.Dataset]:
+    accepted = "the path of a project, a YAML file, accepted; files of datasets are given as a list of paths"
+    content = read_yaml(path, "datasets", accepted)
     entries = content.get("datasets")
     if not isinstance(entries, list) or not entries:
         found = "an empty list" if entries == [] else type(entries).__name__
         raise FormatError(f"{path}: key datasets: {found} found, a list of datasets accepted")
-    components = content.get("components") or []
-    try:
-        components = _models(components, "key components")
-    except FormatError as error:
-        raise FormatError(f"{path}: {error}") from error
+    given = _given(content.get("components"), f"{path}: components")
     out: list[xr.Dataset] = []
     names: dict[str, int] = {}
     for number, entry in enumerate(entries, 1):
-        try:
-            out.append(from_dict(entry, components, folder=path.parent, **options))
+        with at(f"{path}: datasets, entry {number}"):
+            out.append(_with_models(from_dict(entry, folder=path.parent, **options), given))
             name = str(out[-1].attrs.get("name") or "")
             if name and names.setdefault(name, number) != number:
                 raise FormatError(f"the name {name!r} is that of entry {names[name]} too: give each a name of its own")
-        except XonoffError as error:
-            raise FormatError(f"{path}: datasets, entry {number}: {error}") from error
     return out
 
 
@@ -225,7 +271,12 @@ def _paths(paths: Any) -> list[PathLike]:
 
 
 def save_datasets(
-    datasets: Sequence[xr.Dataset], path: PathLike, *, format: str = "fits", overwrite: bool = False
+    datasets: Sequence[xr.Dataset],
+    path: PathLike,
+    *,
+    models: PathLike | None = None,
+    format: str = "fits",
+    overwrite: bool = False,
 ) -> None:
     """Write several datasets and their models as a project.
 
@@ -240,6 +291,9 @@ def save_datasets(
     path : path
         The YAML file. The datasets are put beside it, as ``<stem>_<name>``, shortened and without odd letters; a number
         tells those apart that would have a file in common.
+    models : path, optional
+        A second YAML file, beside the first, for the models, as gammapy has them. By default they are in the project
+        itself, where gammapy passes over them.
     format : {"fits", "netcdf", "zarr"}
         Of the datasets; spectra in "fits" are OGIP files.
     overwrite : bool
@@ -250,29 +304,30 @@ def save_datasets(
     SchemaError
         If there is no dataset, two have one name, or one cannot be written.
     FormatError
-        If the project is not named .yaml or .yml, or is too large.
+        If a YAML file is not named .yaml or .yml, or is too large.
+    ModelError
+        If gammapy has no such model, or models of one name differ.
     FileExistsError
         If a file exists.
     """
-    import yaml
-
     path = Path(path)
-    if path.suffix not in (".yaml", ".yml"):
-        raise FormatError(f"{path}: not written: a project is a YAML file, name it .yaml")
     if format not in SUFFIXES:
         raise SchemaError(f"format {format!r} found, {', '.join(map(repr, SUFFIXES))} accepted")
-    if len(os.fsencode(path.name)) > MAX_NAME:
-        raise FormatError(f"{path}: not written: a name of up to {MAX_NAME} bytes is accepted: give a shorter one")
+    for each in (path, Path(models or path)):
+        if len(os.fsencode(each.name)) > MAX_NAME:
+            raise FormatError(f"{each}: not written: a name of up to {MAX_NAME} bytes is accepted: give a shorter one")
     names = _distinct_names(datasets, path)
     files = _file_names(names, path, format, datasets)
-    written = [path.name, *(file for ds, main in zip(datasets, files, strict=True) for file in _files_of(ds, main))]
+    entries = [to_dict(ds, file) for ds, file in zip(datasets, files, strict=True)]
+    texts: dict[str, str] = {}
+    if models is not None:
+        texts[Path(models).name] = _models_text(datasets, Path(models), path)
+        entries = [{key: value for key, value in entry.items() if key != "models"} for entry in entries]
+    texts[path.name] = yaml_text({"datasets": entries}, path)
+    written = [*texts, *(file for ds, main in zip(datasets, files, strict=True) for file in _files_of(ds, main))]
     existing = [file for file in written if os.path.lexists(path.parent / file)]
     if existing and not overwrite:
         raise FileExistsError(f"{path.parent / existing[0]} exists: use overwrite=True, or another name")
-    content = {"datasets": [to_dict(ds, file) for ds, file in zip(datasets, files, strict=True)]}
-    text = yaml.safe_dump(content, sort_keys=False)
-    if len(text) > MAX_BYTES:
-        raise FormatError(f"{path}: not written: {len(text)} bytes, up to {MAX_BYTES} accepted: save fewer models")
     with replacing_together(path, overwrite) as folder:
         for ds, file in zip(datasets, files, strict=True):
             try:
@@ -280,7 +335,20 @@ def save_datasets(
             except XonoffError as error:
                 message = str(error).replace(str(folder), str(path.parent))
                 raise type(error)(f"{path}: not written: dataset {ds.attrs['name']!r}: {message}") from error
-        (folder / path.name).write_text(text, encoding="utf-8")
+        for name, text in texts.items():
+            (folder / name).write_text(text, encoding="utf-8")
+
+
+def _models_text(datasets: Sequence[xr.Dataset], path: Path, project: Path) -> str:
+    """Text of the file of the models, which has to be another one in the folder of the project."""
+    from xonoff.io.model_yaml import models_to_dict
+    from xonoff.models import models_of
+
+    if path.parent.resolve() != project.parent.resolve() or path.name.lower() == project.name.lower():
+        raise FormatError(f"{path}: not written: a name of its own in the folder of {project} accepted")
+    with at(f"{path}: not written"):
+        content = models_to_dict({ds.attrs["name"]: models_of(ds) for ds in datasets})
+    return yaml_text(content, path)
 
 
 def _writer(ds: xr.Dataset, format: str) -> Any:
@@ -332,53 +400,6 @@ def _files_of(ds: xr.Dataset, file: str, *, every: bool = False) -> list[str]:
     return [file, *(companion_name(file, part) for part, variable in COMPANIONS.items() if every or variable in ds)]
 
 
-def _read_yaml(path: Path) -> Mapping[str, Any]:
-    accepted = "the path of a project, a YAML file, accepted; files of datasets are given as a list of paths"
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such file found, {accepted}") from error
-    except (OSError, ValueError) as error:
-        raise FormatError(f"{str(path)[:300]!r}: {error}: {accepted}") from error
-    if not path.is_file():
-        raise FormatError(f"{path}: {'a directory' if path.is_dir() else 'a device'} found, {accepted}")
-    if size > MAX_BYTES:
-        raise FormatError(f"{path}: {size} bytes found, up to {MAX_BYTES} accepted for a project")
-    try:
-        content = _parsed_yaml(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: this is no YAML: {error}: {accepted}") from error
-    except FormatError as error:
-        raise FormatError(f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise FormatError(f"{path}: a {type(content).__name__} found, a mapping with the key datasets accepted")
-    return content
-
-
-def _parsed_yaml(text: str) -> Any:
-    """Content of a YAML text. Anchors and aliases, of which a short text makes a huge content, are refused."""
-    import yaml
-
-    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
-        def compose_node(self, parent: Any, index: Any) -> Any:
-            event = self.peek_event()
-            if getattr(event, "anchor", None) is not None:
-                raise FormatError(
-                    f"line {event.start_mark.line + 1}: anchors and aliases (& and *) are not accepted in a project: "
-                    "write values out, or put text that begins with & or * in quotes"
-                )
-            return super().compose_node(parent, index)
-
-    try:
-        return yaml.load(text, Loader)
-    except FormatError:
-        raise
-    except RecursionError as error:
-        raise FormatError("this is no YAML of a project: it is nested too deeply") from error
-    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:  # odd scalars
-        raise FormatError(f"this is no YAML: {str(error)[:300]}") from error
-
-
 def _inside(folder: Path, filename: Any, name: str) -> Path:
     """Path of a file that has to be in a folder."""
     if not isinstance(filename, str) or not filename:
@@ -404,21 +425,7 @@ def _models(value: Any, what: str) -> list[dict[str, Any]]:
     """Models of a list, each a mapping of what JSON holds."""
     if not isinstance(value, list | tuple) or not all(isinstance(item, Mapping) for item in value):
         raise FormatError(f"{what}: {str(value)[:80]!r} found, a list of mappings accepted")
-    models: list[dict[str, Any]] = [_plain(item, f"{what}, item {number}") for number, item in enumerate(value, 1)]
-    for number, model in enumerate(models, 1):
-        names = _names(model, "")
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise FormatError(
-                f"{what}, item {number}: key datasets_names: {str(names)[:80]!r} found, a name or a list of "
-                "names accepted"
-            )
-    return models
-
-
-def _names(model: Mapping[str, Any], default: str) -> Any:
-    """Names of the datasets that a model belongs to; all of them if it names none."""
-    names = model.get("datasets_names")
-    return [default] if names is None else [names] if isinstance(names, str) else names
+    return [_plain(item, f"{what}, item {number}") for number, item in enumerate(value, 1)]
 
 
 def _plain(value: Any, what: str) -> Any:
