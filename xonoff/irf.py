@@ -171,14 +171,25 @@ def exposure_in(ds: xr.Dataset, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.
     elif not pixels.size:
         found = np.zeros((0, array.sizes["energy_true"]))
     elif grid == "":
-        row, column = np.divmod(pixels, array.shape[2])
-        rows, columns = (slice(p.min(), p.max() + 1) for p in (row, column))
-        window = np.asarray(array[:, rows, columns].values)
-        found = window.reshape(len(window), -1)[:, (row - rows.start) * window.shape[2] + column - columns.start].T
+        first = 0
+        if array.chunks is not None:  # no more than the rows that are needed
+            rows = pixels // array.shape[2]
+            first, array = int(rows.min()) * array.shape[2], array[:, rows.min() : rows.max() + 1]
+        values = array.values
+        return _gathered(values.reshape(len(values), -1), pixels - first)
     else:
         found = _interpolated(np.asarray(array.values), sky_grid(ds, grid), sky_grid(ds), pixels)
-    found = np.array(found, dtype=np.float64, order="C")
     return np.where((found > 0) & (found < np.inf), found, 0.0)
+
+
+def _gathered(values: npt.NDArray[np.generic], pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
+    from xonoff.stats import kernels
+
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float64)
+    found = np.empty((pixels.size, len(values)))
+    kernels.take_positive(values, pixels, found)
+    return found
 
 
 def _interpolated(

@@ -17,7 +17,7 @@ from astropy.modeling.powerlaws import (
 
 from xonoff.axes import axis_edges
 from xonoff.errors import ModelError
-from xonoff.geometry import Geom, geom
+from xonoff.geometry import Geom, geom, own_grid, sky_dims, sky_grid
 from xonoff.irf import Method, edisp_at, exposure_in
 from xonoff.models.integration import integral
 from xonoff.models.shapes import ConstantSource, TemplateSource, check_shape
@@ -26,7 +26,9 @@ from xonoff.models.spectra import TemplateSpectrum
 from xonoff.psf import psf_profile
 from xonoff.rings import window_around
 from xonoff.skygrid import SkyGrid
-from xonoff.spread import Support, spread
+from xonoff.spread import Profile, Support, spread
+from xonoff.stats.threads import product
+from xonoff.units import Position, lonlat_in
 
 __all__ = ["Source", "position_of", "reaches"]
 
@@ -82,6 +84,10 @@ class Source:
         self.model, self._ds, self._beyond, self._interpolation = model, ds, beyond, interpolation
         self._geom = geom(ds)
         self._true = axis_edges(ds, "energy_true")
+        self._frames = {name: _frame(ds, name) for name in ("psf", "edisp") if name in ds}
+        self._psf: Profile | None = None
+        self._edisp: Floats | None = None
+        self._read_at: tuple[float, float] | None = None
         self._spectral, self._spatial = self._parameters()
         self._place()
         self._weigh()
@@ -111,42 +117,52 @@ class Source:
 
     def _place(self) -> None:
         """Find the pixels that the shape reaches, and the response there."""
-        position = position_of(self.model, self._geom)
-        if self._geom.sky is None:  # a spectrum of a region, which takes all events
+        sky, shape = self._geom.sky, self.model.spatial
+        if sky is None:  # a spectrum of a region, which takes all events
+            self._respond()
             support = Support(np.zeros(1, dtype=np.intp), np.ones((1, 1)))
-        else:
-            support = self._support(position, self._geom.sky)
-        self.pixels, self._shares = support.pixels, support.shares
-        self._by_energy = self._shares.shape[1] > 1 and "energy" in self._ds["psf"].dims
-        self._exposure = exposure_in(self._ds, self.pixels)
-        self._exposure *= CM2
-        if not self._by_energy:
-            self._exposure *= self._shares
-        self._edisp = None
-        if self.model.edisp and "edisp" in self._ds and self.pixels.size:
-            matrix = edisp_at(self._ds, position, self._interpolation).values
-            self._edisp = np.nan_to_num(np.asarray(matrix, dtype=np.float64))
-
-    def _support(self, position: SkyCoord, sky: SkyGrid) -> Support:
-        shape = self.model.spatial
-        if shape is None:
+        elif shape is None:
             raise ModelError(
                 f"{self.model.name}: a model without shape before a map found: give it one, such as "
                 "spatial=PointSource(83.63, 22.01), or take ds.onoff.to_spectrum"
             )
-        check_shape(shape)  # its parameters may have been set to anything
-        if not reaches(self.model, self._ds, position, sky):
-            return Support(np.zeros(0, dtype=np.intp), np.zeros((0, 1)))
-        psf = None
-        if self.model.psf and "psf" in self._ds and not isinstance(shape, ConstantSource):
-            values, radii = psf_profile(self._ds, position, self._interpolation)
-            psf = values.values, radii
-        return spread(shape, position, sky, psf, self._beyond)
+        else:
+            check_shape(shape)  # its parameters may have been set to anything
+            position = self._position(sky.frame)
+            if reaches(self.model, self._ds, position, sky):
+                self._respond()
+                support = spread(shape, position, sky, self._psf, self._beyond)
+            else:
+                support = Support(np.zeros(0, dtype=np.intp), np.zeros((0, 1)))
+        self.pixels, self._shares = support.pixels, support.shares
+        self._by_energy = self._shares.shape[1] > 1 and "energy" in self._ds["psf"].dims
+        self._exposure = exposure_in(self._ds, self.pixels)
+        self._exposure *= CM2 if self._by_energy else CM2 * self._shares
+
+    def _position(self, frame: str) -> tuple[float, float]:
+        shape = self.model.spatial
+        if shape is not None and shape.frame == frame and "lon_0" in shape.param_names:
+            return float(shape.lon_0.value), float(shape.lat_0.value)
+        lon, lat = lonlat_in(position_of(self.model, self._geom), frame)
+        return float(lon), float(lat)
+
+    def _respond(self) -> None:
+        """Take PSF and energy dispersion at the position of the model, unless that is where they are from."""
+        at = self._position("icrs" if self._geom.sky is None else self._geom.sky.frame)
+        if self._read_at == at:
+            return
+        self._psf, self._edisp, self._read_at = None, None, at
+        if self.model.psf and "psf" in self._ds and self._geom.sky is not None:
+            values, radii = psf_profile(self._ds, self._position(self._frames["psf"]), self._interpolation)
+            self._psf = values.values, radii
+        if self.model.edisp and "edisp" in self._ds:
+            matrix = edisp_at(self._ds, self._position(self._frames["edisp"]), self._interpolation)
+            self._edisp = np.nan_to_num(np.asarray(matrix.values, dtype=np.float64))
 
     def _weigh(self) -> None:
         """Weigh the response with the spectrum."""
         self.factor = 1.0
-        self.counts = self._exposure @ self._seen()
+        self.counts = product(self._exposure, self._seen())
         if self._by_energy:
             self.counts *= self._shares
 
@@ -164,7 +180,13 @@ class Source:
         return matrix
 
 
-def reaches(model: SkyModel, ds: xr.Dataset, position: SkyCoord, sky: SkyGrid) -> bool:
+def _frame(ds: xr.Dataset, name: str) -> str:
+    """Name of the frame of the sky that a response is on; any, if it is on none."""
+    grid = own_grid(ds, name)
+    return sky_grid(ds, grid).frame if any(dim in ds[name].dims for dim in sky_dims(ds, grid)) else "icrs"
+
+
+def reaches(model: SkyModel, ds: xr.Dataset, position: Position, sky: SkyGrid) -> bool:
     """Tell whether events of a model may lie in a part of a map, by the extent of its shape and of the PSF."""
     shape = model.spatial
     if shape is None or isinstance(shape, ConstantSource):
