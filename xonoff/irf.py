@@ -6,7 +6,6 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from astropy.coordinates import SkyCoord
 
 from xonoff.axes import axis_edges
 from xonoff.errors import GeometryError, SchemaError
@@ -144,62 +143,43 @@ def at_position(ds: xr.Dataset, name: str, position: Position, method: Method = 
     return xr.Variable(lead, (values * weights).sum(axis=sky_axes), dict(array.attrs))
 
 
-def exposure_in(ds: xr.Dataset, pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-    """Exposure of some pixels of the counts; 0 where there is none.
+def exposure_in(ds: xr.Dataset, rows: slice, columns: slice) -> npt.NDArray[np.float64]:
+    """Exposure of a window of the pixels of the counts; 0 where there is none.
 
     Parameters
     ----------
     ds : Dataset
-    pixels : ndarray (pixel,) of int
-        Numbers in the raveled grid. On an exposure with a grid of its own it is interpolated, as by `at_position`.
+    rows, columns : slice
+        Of the counts. On an exposure with a grid of its own it is interpolated, as by `at_position`.
 
     Returns
     -------
-    ndarray (pixel, energy_true), m2 s
+    ndarray (y, x, energy_true), m2 s
 
     Examples
     --------
     >>> import xonoff
-    >>> exposure_in(xonoff.tutorial.dataset(), np.array([0, 820])).shape
-    (2, 12)
+    >>> exposure_in(xonoff.tutorial.dataset(), slice(10, 12), slice(0, 5)).shape
+    (2, 5, 12)
     """
     array, grid = _response(ds, "exposure"), own_grid(ds, "exposure")
     dims = [dim for dim in sky_dims(ds, grid) if dim in array.dims]
     array = array.transpose("energy_true", *dims)
     if not dims:
-        found = np.broadcast_to(np.asarray(array.values, dtype=np.float64), (pixels.size, array.size))
-    elif not pixels.size:
-        found = np.zeros((0, array.sizes["energy_true"]))
+        found = np.broadcast_to(array.values, (rows.stop - rows.start, columns.stop - columns.start, array.size))
     elif grid == "":
-        first = 0
-        if array.chunks is not None:  # no more than the rows that are needed
-            rows = pixels // array.shape[2]
-            first, array = int(rows.min()) * array.shape[2], array[:, rows.min() : rows.max() + 1]
-        values = array.values
-        return _gathered(values.reshape(len(values), -1), pixels - first)
+        found = np.moveaxis(array[:, rows, columns].values, 0, -1)
     else:
-        found = _interpolated(np.asarray(array.values), sky_grid(ds, grid), sky_grid(ds), pixels)
-    return np.where((found > 0) & (found < np.inf), found, 0.0)
-
-
-def _gathered(values: npt.NDArray[np.generic], pixels: npt.NDArray[np.intp]) -> npt.NDArray[np.float64]:
-    from xonoff.stats import kernels
-
-    if values.dtype not in (np.float32, np.float64):
-        values = values.astype(np.float64)
-    found = np.empty((pixels.size, len(values)))
-    kernels.take_positive(values, pixels, found)
+        found = _interpolated(array.values, sky_grid(ds, grid), sky_grid(ds).slice(rows, columns))
+    found = found.astype(np.float64, order="C")
+    found[~((found > 0) & (found < np.inf))] = 0
     return found
 
 
-def _interpolated(
-    values: npt.NDArray[np.generic], own: SkyGrid, sky: SkyGrid, pixels: npt.NDArray[np.intp]
-) -> npt.NDArray[np.float64]:
-    """Values (energy_true, y, x) of a grid between its pixel centres, at pixels of another one; at its rim beyond."""
-    row, column = np.divmod(pixels, sky.shape[1])
-    lon, lat = sky.pixel_to_sky(column, row)
-    x, y = own.sky_to_pixel(SkyCoord(lon, lat, unit="deg", frame=sky.frame))
-    found = np.zeros((pixels.size, len(values)))
+def _interpolated(values: npt.NDArray[np.generic], own: SkyGrid, sky: SkyGrid) -> npt.NDArray[np.float64]:
+    """Values (energy_true, y, x) of a grid between its pixel centres, at those of another one; at its rim beyond."""
+    x, y = own.sky_to_pixel(sky.skycoord())
+    found = np.zeros((*sky.shape, len(values)))
     first, share = [], []
     for pixel, n in zip((y, x), own.shape, strict=True):
         inside = np.clip(np.nan_to_num(pixel), 0, n - 1)
@@ -208,7 +188,7 @@ def _interpolated(
     for dy in range(min(own.shape[0], 2)):
         for dx in range(min(own.shape[1], 2)):
             weight = np.abs(1 - dy - share[0]) * np.abs(1 - dx - share[1])
-            found += weight[:, None] * values[:, first[0] + dy, first[1] + dx].T
+            found += weight[..., None] * np.moveaxis(values[:, first[0] + dy, first[1] + dx], 0, -1)
     return found
 
 

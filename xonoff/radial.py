@@ -202,7 +202,8 @@ def _over_the_psf(values: Floats, radii: Floats, shape: Shape, wider: Floats) ->
     share = np.array([np.interp(circles, radii, row) for row in values]) * ring
     mean = _gaussian_around if isinstance(shape, GaussianSource) else _mean_around
     around: Floats = mean(shape, np.radians(wider)[:, None], np.radians(circles))
-    return product(share, around.T) * DEG2
+    found: Floats = product(share, around.T) * DEG2
+    return found
 
 
 def _distance(r: Any, rho: Any, angle: Any) -> Any:

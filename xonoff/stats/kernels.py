@@ -410,14 +410,3 @@ def add_rows(total: Any, rows: NDArray[np.intp], values: NDArray[np.float64], fa
     for i in range(rows.size):
         for j in range(values.shape[1]):
             total[rows[i], j] += factor * values[i, j]
-
-
-@_jit
-def take_positive(values: Any, columns: NDArray[np.intp], found: NDArray[np.float64]) -> None:
-    """Take some columns of values, as rows; 0 for what is not positive and finite."""
-    for start in range(0, columns.size, 64):  # some at a time, for both arrays to stay in the cache
-        stop = min(start + 64, columns.size)
-        for j in range(values.shape[0]):
-            for i in range(start, stop):
-                v = np.float64(values[j, columns[i]])
-                found[i, j] = v if (v > 0.0) & (v < math.inf) else 0.0
