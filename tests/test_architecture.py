@@ -19,9 +19,9 @@ LAYERS = {
     1: [
         *("quantities", "validity", "summary", "region", "masks", "irf", "rings", "psf", "observations"),
         *("create", "cutout", "joining", "rebin", "spectrum", "stacking", "combine", "models"),
-        *("radial", "plane", "spread", "source"),
+        *("radial", "plane", "spread", "nearby", "source"),
     ],
-    2: ["predict", "predictor", "plot", "io"],
+    2: ["predict", "predictor", "simulate", "residuals", "plot", "io"],
     3: ["accessor", "tutorial", "__main__", "__init__"],
 }
 LEVEL = {module: level for level, modules in LAYERS.items() for module in modules}

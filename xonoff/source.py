@@ -23,8 +23,9 @@ from xonoff.models.integration import integral
 from xonoff.models.shapes import ConstantSource, TemplateSource, check_shape
 from xonoff.models.skymodel import SkyModel
 from xonoff.models.spectra import TemplateSpectrum
+from xonoff.nearby import Nearby
 from xonoff.psf import psf_profile
-from xonoff.rings import ALIGNED, window_around
+from xonoff.rings import window_around
 from xonoff.skygrid import SkyGrid
 from xonoff.spread import Profile, Support, spread
 from xonoff.stats.threads import product
@@ -85,7 +86,8 @@ class Source:
         self._geom = geom(ds)
         self._true = axis_edges(ds, "energy_true")
         self._frames = {name: _frame(ds, name) for name in ("psf", "edisp") if name in ds}
-        self._window, self._exposures = [slice(0, 0)] * 2, np.zeros((0, 0, self._true.size - 1))
+        shape = (1, 1) if self._geom.sky is None else self._geom.sky.shape
+        self._exposures = Nearby(lambda rows, columns: exposure_in(ds, rows, columns) * CM2, shape)
         self._psf: Profile | None = None
         self._edisp: Floats | None = None
         self._read_at: tuple[float, float] | None = None
@@ -137,31 +139,9 @@ class Source:
                 support = Support(np.zeros(0, dtype=np.intp), np.zeros((0, 1)))
         self.pixels, self._shares = support.pixels, support.shares
         self._by_energy = self._shares.shape[1] > 1 and "energy" in self._ds["psf"].dims
-        self._exposure = self._exposure_of(self.pixels)
+        self._exposure = self._exposures.take(self.pixels) if self.pixels.size else np.zeros((0, self._true.size - 1))
         if not self._by_energy:
             self._exposure *= self._shares
-
-    def _exposure_of(self, pixels: npt.NDArray[np.intp]) -> Floats:
-        """Exposure of some pixels, cm2 s: (pixel, energy_true).
-
-        It is kept for a somewhat larger window, with the energies of a pixel next to each other, for sources that move.
-        """
-        energies = self._true.size - 1
-        if not pixels.size:
-            return np.zeros((0, energies))
-        ny, nx = (1, 1) if self._geom.sky is None else self._geom.sky.shape
-        row, column = np.divmod(pixels, nx)
-        ends = [(int(number.min()), int(number.max()) + 1) for number in (row, column)]
-        if not all(part.start <= lo and hi <= part.stop for part, (lo, hi) in zip(self._window, ends, strict=True)):
-            self._window = [
-                slice(lo // ALIGNED * ALIGNED, min(-(-hi // ALIGNED) * ALIGNED, n))
-                for (lo, hi), n in zip(ends, (ny, nx), strict=True)
-            ]
-            self._exposures = exposure_in(self._ds, *self._window) * CM2
-        rows, columns = self._window
-        number = (row - rows.start) * (columns.stop - columns.start) + column - columns.start
-        found: Floats = self._exposures.reshape(-1, energies)[number]
-        return found
 
     def _position(self, frame: str) -> tuple[float, float]:
         shape = self.model.spatial
