@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from xonoff.models import SkyModel
     from xonoff.plot import Plots
     from xonoff.predict import Models
+    from xonoff.residuals import Method
 
 __all__ = ["OnOffAccessor"]
 
@@ -105,6 +106,19 @@ class OnOffAccessor:
         from xonoff import predict
 
         return predict.npred(self._ds, models)
+
+    def residuals(
+        self,
+        method: "Method" = "diff",
+        models: "Models" = None,
+        *,
+        smooth: Value | None = None,
+        dim: Hashable | Iterable[Hashable] | None = None,
+    ) -> xr.DataArray:
+        """Counts above the prediction of models and background. See `xonoff.residuals.residuals`."""
+        from xonoff import residuals
+
+        return residuals.residuals(self._ds, method, models, smooth=smooth, dim=dim)
 
     def _signal(self, models: "Models") -> xr.DataArray | None:
         if models is None and not self._ds.attrs.get("models"):
@@ -292,6 +306,18 @@ class OnOffAccessor:
 
         return assign_models(self._ds, models)
 
+    def fake(self, background: Any, seed: int | None = None, models: "Models" = None) -> xr.Dataset:
+        """Simulate the counts of models and a background. See `xonoff.simulate.fake`."""
+        from xonoff import simulate
+
+        return simulate.fake(self._ds, background, seed, models)
+
+    def asimov(self, background: Any, models: "Models" = None) -> xr.Dataset:
+        """Set the counts to what models and a background predict. See `xonoff.simulate.asimov`."""
+        from xonoff import simulate
+
+        return simulate.asimov(self._ds, background, models)
+
     @property
     def models(self) -> "list[SkyModel]":
         """Sky models that the dataset carries. See `xonoff.models.models_of`."""
@@ -340,6 +366,17 @@ class OnOffAccessor:
         from xonoff.plot import Plots
 
         return Plots(self._ds)
+
+    def plot_residuals(
+        self,
+        method: "Method" = "diff",
+        smooth: Value | None = "0.1 deg",
+        region: Any = None,
+        models: "Models" = None,
+        **options: Any,
+    ) -> Any:
+        """Map of residuals, and with a region their spectrum. See `xonoff.plot.Plots.residuals`."""
+        return self.plot.residuals(method, smooth, region, models, **options)
 
     def peek(self) -> "object":
         """Counts, excess and significance maps and the spectrum in one figure. See `xonoff.plot.Plots.peek`."""

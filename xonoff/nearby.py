@@ -40,14 +40,19 @@ class Nearby:
 
     def take(self, pixels: npt.NDArray[np.intp]) -> Floats:
         """Values (pixel, value) of pixels, by their numbers in the raveled map."""
+        values, rows = self.rows(pixels)
+        found: Floats = values[rows]
+        return found
+
+    def rows(self, pixels: npt.NDArray[np.intp]) -> tuple[Floats, npt.NDArray[np.intp]]:
+        """Values of all pixels in memory, and which of their rows are those of some pixels: `take` without a copy."""
         row, column = np.divmod(pixels, self._shape[1])
         if pixels.size and not (_holds(self._rows, row) and _holds(self._columns, column)):
             self._rows, self._columns = (_around(p, n) for p, n in zip((row, column), self._shape, strict=True))
             values = self._read(self._rows, self._columns)
             self._values = np.ascontiguousarray(values).reshape(-1, values.shape[-1])
         width = self._columns.stop - self._columns.start
-        found: Floats = self._values[(row - self._rows.start) * width + column - self._columns.start]
-        return found
+        return self._values, (row - self._rows.start) * width + column - self._columns.start
 
 
 def _holds(part: slice, numbers: npt.NDArray[np.intp]) -> bool:

@@ -24,12 +24,14 @@ Floats = npt.NDArray[np.float64]
 CELLS, MOST = 2.5, 1536
 #: Points along each side of a pixel: where the PSF makes the source smooth, a Gauss-Legendre rule.
 POINTS = 3
+#: Error of the sum over pixels at most, by which a source that is seen whole is corrected.
+QUADRATURE = 1e-2
 
 
 def shares(
     shape: Shape, position: Position, sky: SkyGrid, psf: tuple[Floats, Floats] | None, beyond: float
-) -> tuple[slice, slice, npt.NDArray[np.intp], Floats]:
-    """Window of a grid that a shape reaches, pixels in it, and their shares of the events (pixel, energy).
+) -> tuple[npt.NDArray[np.intp], Floats]:
+    """Numbers of the pixels that a shape reaches, and their shares of the events (pixel, energy).
 
     Parameters
     ----------
@@ -41,16 +43,22 @@ def shares(
     if psf is not None and beyond > 0:
         psf = radial.cut(*psf, beyond)
     reach = shape.extent + (float(psf[1][-1]) if psf is not None else 0.0)
-    rows, columns = window_around(sky, center, reach)
+    ny, nx = sky.shape
+    # All of a source is looked at, beyond the map too, for it to be 1 in all; of a template, which may be large, part.
+    narrow = min(sky.pixel_scales) * (max(np.cos(np.radians(float(lat))), 0.1) if sky.separable else 1.0)
+    pad = 0 if isinstance(shape, TemplateSource) else int(3 * reach / narrow) + 2
+    grid = sky.window((-pad, -pad), (ny + pad, nx + pad))
+    rows, columns = window_around(grid, center, reach)
     if rows.start == rows.stop or columns.start == columns.stop:
-        return rows, columns, np.zeros(0, dtype=np.intp), np.zeros((0, 1))
-    window = sky.slice(rows, columns)
+        return np.zeros(0, dtype=np.intp), np.zeros((0, 1))
+    window = grid.slice(rows, columns)
     found = _bare(shape, window) if psf is None else _seen(shape, window, center, psf)
-    if all(part.start > 0 and part.stop < n for part, n in zip((rows, columns), sky.shape, strict=True)):
-        total = found.sum(axis=0)  # all of it, but for the error of the quadrature
-        found *= np.where(total > 0, _norm(shape), 0) / np.where(total > 0, total, 1)
-    reached = np.flatnonzero((found > 0).any(axis=1))
-    return rows, columns, reached, found[reached]
+    if pad:
+        total = found.sum(axis=0)
+        found /= np.where(np.abs(total - 1) < QUADRATURE, total, 1)  # else a part of it is off the sky, or has no PSF
+    row, column = (part.ravel() - pad for part in np.mgrid[rows, columns])
+    reached = (found > 0).any(axis=1) & (row >= 0) & (row < ny) & (column >= 0) & (column < nx)
+    return (row * nx + column)[reached], found[reached]
 
 
 # -- without PSF ------------------------------------------------------------------------------------------------------
@@ -59,7 +67,7 @@ def shares(
 def _bare(shape: Shape, window: SkyGrid) -> Floats:
     """Brightness averaged over points of each pixel; the finer, the smaller the shape."""
     size = max(window.pixel_scales)
-    n = int(np.clip(np.ceil(POINTS * size / max(_minor(shape), 1e-9)), POINTS, 64))
+    n = int(np.clip(np.ceil(4 * POINTS * size / max(_minor(shape), 1e-9)), 2 * POINTS, 64))
     fine = (np.arange(n) + 0.5) / n - 0.5
     total = np.zeros(window.shape)
     rows, columns = np.arange(window.shape[0])[:, None, None], np.arange(window.shape[1])[:, None] + fine
@@ -106,7 +114,8 @@ def _seen(shape: Shape, window: SkyGrid, center: SkyCoord, psf: tuple[Floats, Fl
     spectrum = fft.rfft2(fft.ifftshift(kernel, axes=(1, 2)))
     spectrum *= _transform(shape, center, cell, n) / (_filter(f_y) * _filter(f_x))
     spline = fft.fftshift(fft.irfft2(spectrum, s=(n, n)), axes=(1, 2))
-    found = _over_pixels(spline / cell**2, shape, window, center, cell)
+    smooth = max(window.pixel_scales) < np.hypot(radial.core(values, radii), _minor(shape)) / 4
+    found = _over_pixels(spline / cell**2, shape, window, center, cell, POINTS if smooth else 2 * POINTS)
     return np.maximum(found, 0.0)
 
 
@@ -149,13 +158,13 @@ def _sampled(shape: Shape, center: SkyCoord, cell: float, n: int) -> npt.NDArray
     return np.asarray(shifted / cells.sum() * _norm(shape))
 
 
-def _over_pixels(spline: Floats, shape: Shape, window: SkyGrid, center: SkyCoord, cell: float) -> Floats:
+def _over_pixels(spline: Floats, shape: Shape, window: SkyGrid, center: SkyCoord, cell: float, points: int) -> Floats:
     """Integral of splines (energy, y, x) of the plane over pixels, (pixel, energy)."""
     from scipy.ndimage import map_coordinates
 
     turn = _turn(shape, window, center)
     n = spline.shape[-1]
-    nodes, weights = np.polynomial.legendre.leggauss(POINTS)
+    nodes, weights = np.polynomial.legendre.leggauss(points)
     rows, columns = np.arange(window.shape[0])[:, None], np.arange(window.shape[1])
     total = np.zeros((len(spline), *window.shape))
     for dy, wy in zip(nodes / 2, weights / 2, strict=True):

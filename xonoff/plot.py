@@ -13,12 +13,18 @@ from xonoff import quantities
 from xonoff.axes import axis_edges
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import sky_dims, sky_grid
+from xonoff.region import inside, region_mask
+from xonoff.skygrid import SkyGrid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Plots", "sky_map", "spectrum"]
+    from xonoff.predict import Models
+    from xonoff.residuals import Method
+    from xonoff.units import Value
+
+__all__ = ["Plots", "residual_spectrum", "sky_map", "spectrum"]
 
 FRAMES = {
     "icrs": ("Right ascension", "Declination"),
@@ -68,6 +74,63 @@ class Plots:
     def spectrum(self, *, ax: "Axes | None" = None) -> "Axes":
         """Counts, background and excess per energy bin, summed over the sky within the masks."""
         return spectrum(self._ds, ax=ax)
+
+    def residuals(
+        self,
+        method: "Method" = "diff",
+        smooth: "Value | None" = "0.1 deg",
+        region: Any = None,
+        models: "Models" = None,
+        *,
+        ax: "Axes | None" = None,
+        ax_spectrum: "Axes | None" = None,
+        **style: Any,
+    ) -> "Axes | tuple[Axes, Axes]":
+        """Map of the residuals, summed over energy within the masks; with a region also their spectrum in it.
+
+        Parameters
+        ----------
+        method : {"diff", "diff/model", "diff/sqrt(model)"}
+            See `xonoff.residuals.residuals`.
+        smooth : angle, deg, optional
+            Sigma of a Gaussian that counts and prediction of the map are averaged with first.
+        region : Region, optional
+            Sky or pixel region of the package `regions`: it is outlined on the map, and a second panel has the
+            residuals of each energy in it, not smoothed, see `xonoff.residuals.spectral_residuals`.
+        models : SkyModel or iterable of SkyModel, optional
+            Those that the dataset carries by default.
+        ax, ax_spectrum : Axes, optional
+            For the map, with a WCS projection, and with a region for the spectrum; new ones by default.
+        **style
+            Further arguments of `matplotlib.axes.Axes.imshow` for the map.
+
+        Returns
+        -------
+        Axes, or two of them
+            Of the map; with a region, of map and spectrum; of a dataset without sky, which has one spectrum, of that.
+
+        Examples
+        --------
+        >>> import xonoff
+        >>> ax = xonoff.tutorial.dataset().onoff.plot.residuals("diff/sqrt(model)")
+        >>> ax.get_title()
+        'residuals, smoothed'
+        """
+        from xonoff.residuals import METHODS, residuals  # here, for astropy.modeling takes long to import
+
+        if not sky_dims(self._ds):
+            return residual_spectrum(self._ds, region, method, models, ax=ax)
+        total = residuals(self._ds, method, models, smooth=smooth, dim="energy")
+        sky = sky_grid(total)
+        if region is not None and ax is None and ax_spectrum is None:
+            figure = _pyplot().figure(figsize=(11, 4.25), layout="constrained")
+            ax, ax_spectrum = figure.add_subplot(1, 2, 1, projection=sky.wcs), figure.add_subplot(1, 2, 2)
+        ax = sky_map(total, _written(METHODS[method]), ax=ax, symmetric=True, **style)
+        ax.set_title("residuals" if smooth is None else "residuals, smoothed")
+        if region is None:
+            return ax
+        _outline(ax, region, sky)
+        return ax, residual_spectrum(self._ds, region, method, models, ax=ax_spectrum)
 
     def peek(self) -> "Figure":
         """All of these in one figure; of a spectrum, the spectrum alone; without off data, the counts."""
@@ -175,6 +238,64 @@ def spectrum(ds: xr.Dataset, *, ax: "Axes | None" = None) -> "Axes":
     ax.set_title("spectrum of the whole map" if sky_dims(ds) else "spectrum")
     ax.legend(ncols=2, loc="upper right")
     return ax
+
+
+def residual_spectrum(
+    ds: xr.Dataset,
+    region: Any = None,
+    method: "Method" = "diff",
+    models: "Models" = None,
+    *,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw the residuals of each energy in a region, with the width of the bins and their errors.
+
+    Parameters
+    ----------
+    ds, region, method, models
+        As for `xonoff.residuals.spectral_residuals`.
+    ax : Axes, optional
+        New ones by default.
+    """
+    from xonoff.residuals import METHODS, spectral_residuals
+
+    points = spectral_residuals(ds, region, method, models).compute()
+    if ax is None:
+        ax = _pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot()
+    energy, edges = ds["energy"].values, axis_edges(ds, "energy")
+    width = np.stack([energy - edges[:-1], edges[1:] - energy])
+    value, error = points["residuals"].values, points["error"].values
+    ax.set_xscale("log")
+    ax.axhline(0, color="grey", linewidth=0.8)
+    ax.errorbar(energy, value, xerr=width, yerr=error, linestyle="none", marker="o", markersize=4, color="black")
+    ax.set_xlim(edges[0] / 1.1, edges[-1] * 1.1)
+    ax.set_xlabel("Energy (TeV)")
+    ax.set_ylabel(_written(METHODS[method]))
+    whole = "residuals of the whole map" if sky_dims(ds) else "residuals"
+    ax.set_title(whole if region is None else "residuals of the region")
+    return ax
+
+
+def _written(formula: str) -> str:
+    return formula.replace("sqrt(model)", "√model")
+
+
+def _outline(ax: "Axes", region: Any, sky: SkyGrid) -> None:
+    """Draw the border of a region on a map, as it lies on the sky: whatever the region and the projection."""
+    from regions import PixCoord, PixelRegion
+
+    rows, columns = np.nonzero(region_mask(region, sky))
+    low, high = (rows.min() - 1, columns.min() - 1), (rows.max() + 2, columns.max() + 2)
+    n = int(np.clip(400 // max(b - a for a, b in zip(low, high, strict=True)), 1, 32))  # points along a pixel
+    y, x = (a + (np.arange(n * (b - a)) + 0.5) / n - 0.5 for a, b in zip(low, high, strict=True))
+    if isinstance(region, PixelRegion):
+        within = region.contains(PixCoord(*np.meshgrid(x, y)))
+    else:
+        (y0, x0), (dy, dx) = sky.origin, sky.step
+        fine = SkyGrid(sky.header, (y.size, x.size), (y0 + dy * y[0], x0 + dx * x[0]), (dy / n, dx / n))
+        within = inside(region, fine)
+    ax.autoscale(enable=False)
+    ax.contour(x, y, within, levels=[0.5], colors="black", linewidths=1.2)
 
 
 def _points(ds: xr.Dataset) -> xr.Dataset:

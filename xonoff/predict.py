@@ -135,7 +135,8 @@ def npred(ds: xr.Dataset, models: Models = None) -> xr.DataArray:
     signal = signal_of(ds, models)
     total = quantities.npred_background(ds, signal)
     if signal is not None:
-        total = total.copy(data=np.maximum(total.data + signal.data, 0))
+        both = (total.variable + signal.variable).transpose(*total.dims)
+        total = total.copy(data=np.maximum(both.data, 0))
     return total.rename("npred")
 
 

@@ -108,6 +108,17 @@ class Source:
             self._weigh()
         self._spectral, self._spatial = spectral, spatial
 
+    def by_flux(self, slope: Floats) -> Floats:
+        """Derivative of a sum over bins by the flux that is `seen`: (energy_true, energy).
+
+        Parameters
+        ----------
+        slope : ndarray (pixel, energy)
+            Derivative of the sum by the counts.
+        """
+        weight = slope * self._shares if self._by_energy else slope
+        return product(np.ascontiguousarray(self._exposure.T), weight)
+
     def _parameters(self) -> tuple[Floats, Floats]:
         shape = self.model.spatial
         return np.array(self.model.spectral.parameters), np.array([] if shape is None else shape.parameters)
@@ -166,11 +177,11 @@ class Source:
     def _weigh(self) -> None:
         """Weigh the response with the spectrum."""
         self.factor = 1.0
-        self.counts = product(self._exposure, self._seen())
+        self.counts = product(self._exposure, self.seen())
         if self._by_energy:
             self.counts *= self._shares
 
-    def _seen(self) -> Floats:
+    def seen(self) -> Floats:
         """Flux of each true energy that is seen at each energy, cm-2 s-1: (energy_true, energy)."""
         if self._edisp is not None:
             return integral(self.model.spectral, self._true)[:, None] * self._edisp

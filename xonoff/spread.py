@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from xonoff import plane, radial
-from xonoff.models.shapes import ConstantSource, PointSource, Shape
+from xonoff.models.shapes import ConstantSource, DiskSource, GaussianSource, PointSource, Shape
 from xonoff.rings import profile_weights, window_around
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position
@@ -16,6 +16,7 @@ __all__ = ["Profile", "Support", "spread"]
 Floats = npt.NDArray[np.float64]
 #: Values (energy, radius), deg-2, and radii, deg; see `xonoff.psf.psf_profile`.
 Profile = tuple[Floats, Floats]
+ELONGATED = (GaussianSource, DiskSource)
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,10 @@ def spread(shape: Shape, position: Position, sky: SkyGrid, psf: Profile | None, 
         return Support(np.arange(shares.size), shares[:, None])
     if isinstance(shape, PointSource) and psf is None:
         return _one_pixel(position, sky)
+    if not shape.radial and _tiny(shape, sky, psf):
+        shape = _rounded(shape)
     if not shape.radial:
-        return _joined(*plane.shares(shape, position, sky, psf, beyond), sky)
+        return Support(*plane.shares(shape, position, sky, psf, beyond))
     values, radii = radial.profile_of(shape) if psf is None else radial.broadened(*psf, shape)
     values = np.atleast_2d(values)
     if beyond > 0:
@@ -73,7 +76,21 @@ def spread(shape: Shape, position: Position, sky: SkyGrid, psf: Profile | None, 
         return Support(np.zeros(0, dtype=np.intp), np.zeros((0, len(values))))
     weights = profile_weights(sky.slice(rows, columns), position, radii)
     reached = np.flatnonzero(np.diff(weights.indptr))
-    return _joined(rows, columns, reached, np.asarray(weights[reached] @ values.T), sky)
+    row, column = np.divmod(reached, columns.stop - columns.start)
+    numbers = (row + rows.start) * sky.shape[1] + column + columns.start
+    return Support(numbers, np.asarray(weights[reached] @ values.T))
+
+
+def _tiny(shape: Shape, sky: SkyGrid, psf: Profile | None) -> bool:
+    """Tell whether a shape is so small that its elongation does not show."""
+    resolved = min(sky.pixel_scales) if psf is None else float(np.diff(psf[1]).max())
+    return isinstance(shape, ELONGATED) and shape.extent < resolved / 2
+
+
+def _rounded(shape: Shape) -> Shape:
+    """Round shape of the same mean variance."""
+    lon, lat, size, e, _ = (float(value) for value in shape.parameters)
+    return type(shape)(lon, lat, size * np.sqrt(1 - e**2 / 2), frame=shape.frame)
 
 
 def _one_pixel(position: Position, sky: SkyGrid) -> Support:
@@ -81,9 +98,3 @@ def _one_pixel(position: Position, sky: SkyGrid) -> Support:
     inside = bool(sky.contains(position))
     number = round(y) * sky.shape[1] + round(x) if inside else 0
     return Support(np.array([number][:inside], dtype=np.intp), np.ones((int(inside), 1)))
-
-
-def _joined(rows: slice, columns: slice, reached: npt.NDArray[np.intp], shares: Floats, sky: SkyGrid) -> Support:
-    """Support from pixels of a window."""
-    row, column = np.divmod(reached, max(columns.stop - columns.start, 1))
-    return Support((row + rows.start) * sky.shape[1] + column + columns.start, shares)
