@@ -27,7 +27,7 @@ Models: TypeAlias = SkyModel | Iterable[SkyModel] | None
 Mode: TypeAlias = Literal["local", "global"]
 
 #: Share of the events of a source that is left out at its far end, by evaluation mode.
-BEYOND = {"local": 1e-6, "global": 0.0}
+BEYOND = {"local": 1e-5, "global": 0.0}
 
 
 def npred_signal(
@@ -50,7 +50,7 @@ def npred_signal(
     per_model : bool
         One map a model, along a dimension ``model`` of their names, in the place of the sum.
     evaluation_mode : {"local", "global"}
-        "local" leaves out the far end of each source, 1e-6 of its events, which the rest makes up for; "global" does
+        "local" leaves out the far end of each source, 1e-5 of its events, which the rest makes up for; "global" does
         not.
     interpolation : {"linear", "nearest"}
         How PSF and energy dispersion are taken at the position of a source from the pixels of their sky grids:

@@ -142,9 +142,9 @@ def plane_weights(x: Floats, y: Floats, radii: npt.ArrayLike) -> "csr_array":
 def _edges(ax: Floats, ay: Floats, bx: Floats, by: Floats) -> Floats:
     from xonoff.stats import discs
 
-    edges = np.empty((*ax.shape, 8))
+    edges = np.empty((ax.size, 8))
     with np.errstate(invalid="ignore"):  # of corners off the sky
-        discs.fill_edges(ax.ravel(), ay.ravel(), bx.ravel(), by.ravel(), edges.reshape(-1, 8))
+        discs.fill_edges(ax.ravel(), ay.ravel(), bx.ravel(), by.ravel(), edges)
     return edges
 
 

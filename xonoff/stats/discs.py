@@ -97,45 +97,46 @@ def fill_edges(ax: Floats, ay: Floats, bx: Floats, by: Floats, edges: Floats) ->
 
 
 @_jit
-def _common(edge: Any, r: float) -> tuple[float, float]:
+def _common(edges: Floats, n: int, r: float) -> tuple[float, float]:
     """Integrals of 1, times 2, and of the distance, times 6, over the triangle of an edge, within a circle."""
-    if r >= edge[1]:
-        return edge[3], edge[4]
-    if r <= edge[0]:
-        return r * r * edge[2], 2.0 * r * r * r * edge[2]
-    p = edge[5]
+    if r >= edges[n, 1]:
+        return edges[n, 3], edges[n, 4]
+    if r <= edges[n, 0]:
+        return r * r * edges[n, 2], 2.0 * r * r * r * edges[n, 2]
+    p = edges[n, 5]
     half = math.sqrt(max(r * r - p * p, 0.0))
-    lo, hi = max(edge[6], -half), min(edge[7], half)
+    lo, hi = max(edges[n, 6], -half), min(edges[n, 7], half)
     if lo >= hi:
-        return r * r * edge[2], 2.0 * r * r * r * edge[2]
+        return r * r * edges[n, 2], 2.0 * r * r * r * edges[n, 2]
     angle = 0.0  # of what is outside: not as a difference, which means nothing for an edge through the origin
-    if lo > edge[6]:
-        angle += _angle(p * (lo - edge[6]), p * p + edge[6] * lo)
-    if hi < edge[7]:
-        angle += _angle(p * (edge[7] - hi), p * p + hi * edge[7])
+    if lo > edges[n, 6]:
+        angle += _angle(p * (lo - edges[n, 6]), p * p + edges[n, 6] * lo)
+    if hi < edges[n, 7]:
+        angle += _angle(p * (edges[n, 7] - hi), p * p + hi * edges[n, 7])
     return p * (hi - lo) + r * r * angle, _moment(lo, hi, p) + 2.0 * r * r * r * angle
 
 
 @_jit
-def _near(below: Any, right: Any, above: Any, left: Any) -> float:
+def _near(h: Floats, v: Floats, i: int, j: int, nx: int) -> float:
     """Distance of a pixel from the origin; below 0 if it holds it, being seen under a whole turn from there."""
-    if abs(below[2] + right[2] - above[2] - left[2]) > 1.0:
+    below, above, left = i * nx + j, (i + 1) * nx + j, i * (nx + 1) + j
+    if abs(h[below, 2] + v[left + 1, 2] - h[above, 2] - v[left, 2]) > 1.0:
         return -1.0
-    return float(min(below[0], right[0], above[0], left[0]))
+    return min(h[below, 0], v[left + 1, 0], h[above, 0], v[left, 0])
 
 
 @_jit
-def count_radii(horizontal: Any, vertical: Any, radii: Floats, first: Any, stop: Any) -> None:
+def count_radii(h: Floats, v: Floats, radii: Floats, first: Any, stop: Any) -> None:
     """First of the radii on which the profile over each pixel may depend, and the one after the last.
 
-    Edges are (ny + 1, nx, 8) along rows and (ny, nx + 1, 8) along columns; first and stop (ny, nx).
+    Edges along rows, h, are those of ny + 1 lines of nx, edges along columns, v, of ny lines of nx + 1; first and stop
+    are (ny, nx).
     """
+    ny, nx = first.shape
     rings = radii.size - 1
-    for i in range(first.shape[0]):
-        for j in range(first.shape[1]):
-            below, right, above, left = horizontal[i, j], vertical[i, j + 1], horizontal[i + 1, j], vertical[i, j]
-            near = _near(below, right, above, left)
-            far = max(below[1], above[1])
+    for i in range(ny):
+        for j in range(nx):
+            near, far = _near(h, v, i, j, nx), max(h[i * nx + j, 1], h[(i + 1) * nx + j, 1])
             low = min(max(int(np.searchsorted(radii, near, side="right")) - 1, 0), rings)
             high = low
             if near < radii[rings] and far > radii[0] and far < math.inf:  # infinite off the sky
@@ -147,7 +148,7 @@ def count_radii(horizontal: Any, vertical: Any, radii: Floats, first: Any, stop:
 
 @_jit
 def fill_weights(
-    horizontal: Any, vertical: Any, radii: Floats, first: NDArray[np.intp], start: NDArray[np.intp], weights: Floats
+    h: Floats, v: Floats, radii: Floats, first: NDArray[np.intp], start: NDArray[np.intp], weights: Floats
 ) -> None:
     """Weight of the value at each radius in the integral over each pixel of some rows.
 
@@ -160,17 +161,17 @@ def fill_weights(
             p = i * nx + j
             if start[p + 1] == start[p]:
                 continue
-            below, right, above, left = horizontal[i, j], vertical[i, j + 1], horizontal[i + 1, j], vertical[i, j]
+            below, above, left = p, p + nx, p + i
             k, last, area, moment = first[i, j], start[p], 0.0, 0.0
-            if radii[k] > _near(below, right, above, left):  # else the first circle does not reach it
+            if radii[k] > _near(h, v, i, j, nx):  # else the first circle does not reach it
                 last -= 1
             for m in range(last, start[p + 1] - 1):
                 r = radii[k + m - start[p] + 1]
-                a, b = _common(below, r)
-                c, d = _common(right, r)
-                e, f = _common(above, r)
-                g, h = _common(left, r)
-                within, outward = abs(a + c - e - g) / 2.0, abs(b + d - f - h) / 6.0
+                a, b = _common(h, below, r)
+                c, d = _common(v, left + 1, r)
+                e, f = _common(h, above, r)
+                g, q = _common(v, left, r)
+                within, outward = abs(a + c - e - g) / 2.0, abs(b + d - f - q) / 6.0
                 if m >= start[p]:
                     inner = radii[k + m - start[p]]
                     ring = max(within - area, 0.0)
