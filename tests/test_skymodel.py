@@ -74,6 +74,42 @@ def test_json_is_exact_both_ways():
     assert again[5].spatial.sky == models[5].spatial.sky
 
 
+def test_json_keeps_the_names_of_parts():
+    parts = PowerLaw1D(1e-12, 1, 2, name="source"), Absorption([0.1, 10], [0, 1], [[0, 0], [1, 5]], name="ebl")
+    spectrum = (parts[0] * parts[1]).rename("absorbed") + PowerLaw1D(name="")
+    template = TemplateSource(np.ones((3, 4)), SKY)
+    template.name = "map"
+    models = [SkyModel("one", spectrum, GaussianSource(1, 2, 3, name="core")), SkyModel("two", PowerLaw1D(), template)]
+    one, two = from_json(to_json(models))
+    assert to_json([one, two]) == to_json(models)
+    assert [one.spectral.name, one.spectral.left.name, one.spectral.right.name] == [None, "absorbed", ""]
+    assert one.spectral["ebl"].redshift.value == 0
+    assert [one.spectral.left.left.name, one.spatial.name, two.spatial.name] == ["source", "core", "map"]
+
+
+def test_what_a_fit_may_have_made_of_a_model_is_not_written():
+    for change in (
+        lambda model: setattr(model.spatial, "sigma", -1.0),
+        lambda model: setattr(model.spatial, "e", 1.0),
+        lambda model: setattr(model.spectral.alpha, "bounds", (3, 1)),
+        lambda model: setattr(model.spectral.alpha, "std", -0.1),
+    ):
+        model = SkyModel("m", PowerLaw1D(), GaussianSource(1, 2, 3))
+        change(model)
+        with pytest.raises(ModelError, match="found"):
+            to_json(model)
+        with pytest.raises(ModelError, match="found"):
+            model.copy()
+
+
+def settled(**settings):
+    """A power law with settings of its index."""
+    spectrum = PowerLaw1D()
+    for name, value in settings.items():
+        setattr(spectrum.alpha, name, value)
+    return spectrum
+
+
 @settings(max_examples=50, deadline=None)
 @given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3))
 def test_every_float_comes_back_bit_by_bit(values):
@@ -145,10 +181,19 @@ def changed(**entries):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: SkyModel("a.b", PowerLaw1D()), r"name 'a.b' found, text without a dot"),
+        (lambda: SkyModel("", PowerLaw1D()), r"name '' found, text accepted"),
         (lambda: SkyModel("m", 3), r"a int found, an astropy model"),
         (lambda: SkyModel("m", PowerLaw1D(), PowerLaw1D()), r"a PowerLaw1D for its shape found"),
         (lambda: SkyModel("m", PowerLaw1D(), psf=1), r"psf = 1 found, True or False"),
+        (lambda: SkyModel("m", PowerLaw1D()).copy(""), r"name '' found"),
+        (lambda: SkyModel("m", settled(bounds=(3, 1))), r"m.alpha: bounds \(3.0, 1.0\) found, \(low, high\) accepted"),
+        (lambda: SkyModel("m", settled(bounds=(np.nan, None))), r"m.alpha: bounds \(nan, None\) found"),
+        (
+            lambda: SkyModel("m", settled(std=-0.1) + PowerLaw1D()),
+            r"m.alpha_0: an error \(std\) of -0.1 found, 0 or more",
+        ),
+        (lambda: SkyModel("m", settled(std=np.nan)), r"m.alpha: an error \(std\) of nan found"),
+        (lambda: to_json(SkyModel("m", PowerLaw1D(name=3))), r"m: name '3' found, text accepted"),
         (lambda: model_list([3]), r"a int found, xonoff.models.SkyModel"),
         (lambda: model_list([SkyModel("m", PowerLaw1D())] * 2), r"the name 'm' found twice"),
         (lambda: to_json(SkyModel("m", Unknown())), r"class Unknown found, one of \['Absorption'"),
@@ -171,7 +216,13 @@ def changed(**entries):
         (lambda: from_json(changed(spectral__parameters__alpha__unit="foo")), r"unit 'foo' found"),
         (lambda: from_json(changed(spectral__parameters__alpha__bounds=[1])), r"bounds \[1\] found"),
         (lambda: from_json(changed(spectral__parameters__alpha__fixed="no")), r"fixed is true or false"),
-        (lambda: from_json(changed(spatial__parameters__lat_0__value=100)), r"lat_0 = 100.0 found"),
+        (lambda: from_json(changed(spectral__parameters__alpha__bounds=[3, 1])), r"m.alpha: bounds \(3.0, 1.0\) found"),
+        (lambda: from_json(changed(spectral__parameters__alpha__error=-1)), r"m.alpha: an error \(std\) of -1 found"),
+        (lambda: from_json(changed(spectral__name=["a"])), r"m.spectral: name \"\['a'\]\" found, text accepted"),
+        (
+            lambda: from_json(changed(spatial__parameters__lat_0__value=100)),
+            r"m.spatial: PointSource: lat_0 = 100.0 found",
+        ),
         (lambda: from_json(changed(spatial__frame="nowhere")), r"frame 'nowhere' found"),
         (lambda: from_json(changed(spatial__frame=3)), r"frame 3 found"),
         (lambda: from_json(changed(name=3)), r"name 3 found"),
@@ -218,3 +269,15 @@ def test_models_travel_with_a_spectrum_and_a_damaged_table_is_refused(tmp_path):
     hdus.append(fits.BinTableHDU.from_columns([fits.Column("TEXT", "J", array=[1, 2])], name="MODELS"))
     with pytest.raises(xonoff.FormatError, match=r"HDU MODELS: .* one text in TEXT accepted"):
         xonoff.from_hdulist(hdus)
+
+
+def test_names_of_catalogues_have_dots():
+    models = [SkyModel(name, PowerLaw1D()) for name in ("4FGL J0534.5+2201", "4FGL J0534")]
+    assert "4FGL J0534.5+2201.alpha" in named_parameters(models)
+    assert [model.name for model in from_json(to_json(models))] == [model.name for model in models]
+    twins = [
+        SkyModel("a", TemplateSpectrum([1, 2], [1, 2]), TemplateSource(np.ones((3, 4)), SKY)),
+        SkyModel("a.spatial", TemplateSpectrum([1, 2], [1, 2])),
+    ]
+    with pytest.raises(ModelError, match=r"parameters: the name 'a.spatial.norm' found twice"):
+        named_parameters(twins)

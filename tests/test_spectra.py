@@ -146,6 +146,18 @@ def test_a_table_is_zero_outside_and_any_bin_may_reach_beyond_it():
     np.testing.assert_array_equal(integral(table, [0.1, 0.5, 0.9]), 0)
 
 
+def test_a_redshift_is_bounded_by_its_table():
+    ebl = Absorption([1, 10], [0.1, 1], [[0, 1], [1, 2]], redshift=0.3)
+    assert ebl.redshift.bounds == (0.1, 1.0)
+    assert Absorption([1, 10], [0.1, 1], [[0, 1], [1, 2]], 0.3, bounds={"redshift": (0.2, 0.4)}).redshift.bounds == (
+        0.2,
+        0.4,
+    )
+    for end in ebl.redshift.bounds:
+        ebl.redshift = end
+        assert 0 < flux(PowerLaw1D(1e-12, 1, 2) * ebl, 5.0) < 1e-12
+
+
 def test_copies_keep_the_table():
     table = TemplateSpectrum([1, 10], [1e-12, 1e-14])
     other = table.copy()
@@ -179,12 +191,18 @@ class Noise(Fittable1DModel):
         (lambda: integral(Const1D(np.inf), EDGES), r"not finite"),
         (lambda: integral(Pole(), [1, 3]), r"1 to 3 TeV is not finite"),
         (lambda: integral(Noise(), [1, 3]), r"from 1 to 3 TeV does not converge"),
+        (lambda: flux(PowerLaw1D(1e-12, 1, 2), [1.0, -2.0]), r"PowerLaw1D: at an energy of -2.0 TeV, positive ones"),
+        (lambda: flux(PowerLaw1D(1e-12, 1, 2), np.nan), r"at an energy of nan TeV"),
+        (lambda: flux(PowerLaw1D(1e-12, 1, 2, name="crab"), 0), r"spectrum crab: at an energy of 0.0 TeV"),
         (lambda: TemplateSpectrum([1, 2], [1e-12, 0]), r"not positive found"),
         (lambda: TemplateSpectrum([2, 1], [1, 1]), r"increasing energies are wanted"),
         (lambda: TemplateSpectrum([1], [1]), r"two or more of each wanted"),
         (lambda: Absorption([1, 2], [0, 1], [[0, 0]]), r"depths \(1, 2\) on 2 redshifts and 2 energies found"),
         (lambda: Absorption([1, 2], [0, 1], [[0, 0], [1, -1]]), r"negative optical depth"),
         (lambda: Absorption([1, 2], [0.1, 1], [[0, 0], [1, 1]]), r"redshift 0.0 found, one of the table accepted"),
+        (lambda: Absorption([1, 2], [0, 1], [[0, 0], [1, 1]], np.nan), r"redshift nan found"),
+        (lambda: Absorption([1, 2], [0, 1], [[0, 0], [1, 1]], [0.1, 0.2]), r"one number accepted"),
+        (lambda: Absorption([1, 2], [0, 1], [[0, 0], [1, 1]], "far"), r"redshift 'far' found, one number"),
     ],
 )
 def test_what_is_no_spectrum_is_refused(call, message):

@@ -41,13 +41,16 @@ PIECES, HALVINGS = 4, 50
 MOST = 100_000
 
 #: Squares of a map: how far from bilinear the size of the pixels in one may be, and what may be left in those at the
-#: rim of the sky, or how many of them, before these are seen in so many places along a side and no more halved.
-UNEVEN, REST, SQUARES, PLACES = 2e-3, 1e-3, 5_000, 8
-#: Nodes along a side, within it lest a pole on it be missed, and coefficients of the parabolas that are 1 at one of them.
+#: rim of the sky, or how many of them, before these are no more halved but looked at in places of a Fibonacci lattice.
+UNEVEN, REST, SQUARES = 2e-3, 1e-3, 5_000
+PLACES = (np.array([np.arange(34), np.arange(34) * 21 % 34]) + 0.5) / 34
+#: Nodes along a side, within it as a pole may be on it, and coefficients of the parabolas that are 1 at one of them.
 NODES = np.array([0.01, 0.5, 0.99])
 PARABOLAS = np.linalg.inv(np.vander(NODES)).T
 WEIGHTS = np.outer(*[PARABOLAS @ [1 / 3, 1 / 2, 1]] * 2)
 BILINEAR = np.array([[1, 0, 0], [0.5, 0, 0.5], [0, 0, 1]])
+#: Step of differences, deg: the larger, the more digits, and the worse where pixels are singular at the rim of the sky.
+STEP = 1e-8
 
 
 def integral(spectrum: Model, edges: Value) -> Floats:
@@ -224,7 +227,10 @@ def interpolated(image: Floats, y: Floats, x: Floats) -> Floats:
 
 
 def map_integral(image: Floats, sky: SkyGrid) -> float:
-    """Integral over the sky of a map as `interpolated` gives it, good to 1e-5.
+    """Integral over the sky of a map as `interpolated` gives it, sr times its unit.
+
+    Good to 1e-5, at the rim of the sky to 1e-4; to 1e-2 where pixels grow without bounds there (all of a hemisphere in
+    SIN).
 
     The map is cut into squares, which are halved until the solid angle per pixel is a parabola along both sides. Those
     of whole pixels are summed with the mean and the slopes of the map in each pixel, smaller ones with weights of their
@@ -236,26 +242,25 @@ def map_integral(image: Floats, sky: SkyGrid) -> float:
     total = 0.0
     while True:
         at_y, at_x = y[:, None, None] + size * NODES[:, None] - 0.5, x[:, None, None] + size * NODES - 0.5
-        density = _density(sky, at_y, at_x, size / 4000)
+        density = _density(sky, at_y, at_x, size)
         even = np.abs(density - BILINEAR @ density @ BILINEAR.T).max((1, 2)) <= UNEVEN * density.max((1, 2))
         rest = np.isfinite(density).any((1, 2)) & ~even
+        values = interpolated(image, at_y, at_x)
         if size >= 1:
             total += _pixel_sums(moments, density[even], y[even], x[even], int(size))
+        else:
+            total += size**2 * float((values[even] * density[even] * WEIGHTS).sum())
         if size <= 1:
-            values = interpolated(image, at_y, at_x)
-            total += size**2 * float((values[even] * density[even] * WEIGHTS).sum()) if size < 1 else 0
             rest &= values.any((1, 2))
-            largest = values[rest].max((1, 2)) * np.nanmax(density[rest], (1, 2))
         y, x = y[rest], x[rest]
-        if size <= 1 and (y.size > SQUARES or size**2 * np.linalg.norm(largest) <= REST * total):
+        left = size**2 * np.linalg.norm(values[rest].max((1, 2)) * np.nanmax(density[rest], (1, 2)))
+        if size <= 1 and (y.size > SQUARES or left <= REST * total):
             break
         size /= 2
         y, x = (np.add.outer(size * np.array(to), p).ravel() for to, p in (((0, 0, 1, 1), y), ((0, 1, 0, 1), x)))
-    places = size * (np.arange(PLACES) + 0.5) / PLACES - 0.5
-    at_y, at_x = np.broadcast_arrays(y[:, None, None] + places[:, None], x[:, None, None] + places)
-    seen = np.isfinite(sky.pixel_to_sky(at_x, at_y)[0])
-    share = (interpolated(image, at_y, at_x) * seen).mean((1, 2))
-    return total + size**2 * float((share * np.nanmean(density[rest], (1, 2))).sum())
+    at_y, at_x = (p[:, None] + size * to - 0.5 for p, to in zip((y, x), PLACES, strict=True))
+    parts = interpolated(image, at_y, at_x) * np.nan_to_num(_density(sky, at_y, at_x, size))
+    return float(total + size**2 * parts.mean(1).sum())
 
 
 def _moments(image: Floats, size: int) -> Floats:
@@ -276,19 +281,18 @@ def _pixel_sums(moments: Floats, density: Floats, y: Floats, x: Floats, size: in
     u = (np.arange(size) + 0.5) / size
     value = PARABOLAS @ [u**2 + 1 / (12 * size**2), u, np.ones(size)]  # means over the pixels
     slope = PARABOLAS @ [2 * u, np.ones(size), np.zeros(size)] / size
-    return float(
-        (
-            value.T @ density @ value * mean + slope.T @ density @ value * along_y + value.T @ density @ slope * along_x
-        ).sum()
-    )
+    found = value.T @ density @ value * mean
+    found += slope.T @ density @ value * along_y + value.T @ density @ slope * along_x
+    return float(found.sum())
 
 
-def _density(sky: SkyGrid, y: Floats, x: Floats, step: float) -> Floats:
-    """Solid angle per pixel at places of a map, by differences over a step, sr; NaN off the sky."""
+def _density(sky: SkyGrid, y: Floats, x: Floats, size: float) -> Floats:
+    """Solid angle per pixel at places of a map in squares of a size, by differences, sr; NaN off the sky."""
+    step = min(size / 20_000, STEP / max(sky.pixel_scales))
 
     def direction(dy: float, dx: float) -> Floats:
         lon, lat = np.radians(sky.pixel_to_sky(*np.broadcast_arrays(x + dx, y + dy)))
         return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
 
     along_y, along_x = direction(step, 0) - direction(-step, 0), direction(0, step) - direction(0, -step)
-    return np.linalg.norm(np.cross(along_y, along_x, axis=0), axis=0) / (2 * step) ** 2
+    return np.asarray(np.linalg.norm(np.cross(along_y, along_x, axis=0), axis=0) / (2 * step) ** 2)

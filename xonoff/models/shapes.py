@@ -3,8 +3,8 @@ r"""Shapes of sources on the sphere: point, Gaussian, disk, shell, template map,
 Each is an astropy model of two inputs, longitude and latitude in degrees in its `frame`, that gives the surface
 brightness in sr-1. Its integral over the sphere is 1; distances are great-circle distances, so poles and the seam of
 the longitude are places like others. Elongated shapes have the axis ``sigma`` or ``r_0`` at the position angle ``phi``
-(from north over east), and the axis ``sqrt(1 - e**2)`` times that across.
-Where a position is NaN, as it is off the sky, so is the brightness.
+(from north over east), and the axis ``sqrt(1 - e**2)`` times that across. Parameters within the bounds that they begin
+with always give a shape. Where a position is NaN, as it is off the sky, so is the brightness.
 """
 
 from collections.abc import Callable
@@ -36,8 +36,14 @@ Floats = npt.NDArray[np.float64]
 
 #: Parameters that are no angles.
 PLAIN = ("e", "norm", "value")
-#: Bounds of angles: smaller sources are points, to double precision; and the largest float below 1.
+#: Bounds: of sizes, deg, below which positions have too few digits, and of eccentricities, the largest float below 1.
 SMALLEST, BELOW_1 = 1e-6, float(np.nextafter(1, 0))
+#: What to do about a parameter that is none.
+HINTS = {
+    "lat_0": ": the longitude comes first",
+    "sigma": ": take a PointSource for what is smaller",
+    "r_0": ": take a PointSource for what is smaller",
+}
 #: Points on a quarter of an ellipse over which its shape is normalised; such sums converge exponentially.
 QUARTER = (np.arange(200) + 0.5) * (np.pi / 2 / 200)
 #: Share of a Gaussian that may lie beyond its extent.
@@ -246,7 +252,8 @@ class TemplateSource(Shape):
     Parameters
     ----------
     image : DataArray (sky) or ndarray (y, x)
-        Surface brightness in any unit: its integral over the map is set to 1. Not negative; NaN stands for 0.
+        Surface brightness in any unit: its integral over the sky, as it is interpolated, is set to 1. Not negative; NaN
+        stands for 0.
     sky : SkyGrid, optional
         Grid of an ndarray; a DataArray has its own.
     norm : float
@@ -269,6 +276,11 @@ class TemplateSource(Shape):
         grid = sky_grid(image) if sky is None else sky  # type: ignore[arg-type]
         if isinstance(image, xr.DataArray) and set(image.dims) == set(grid.dims()):
             image = image.transpose(*grid.dims())
+        if not _one_to_one(grid):
+            raise ModelError(
+                f"TemplateSource: a map in the projection {grid.projection} found, with several pixels at one place of "
+                "the sky, one such as CAR, TAN, AIT or ZEA accepted: reproject it"
+            )
         values = np.asarray(image, dtype=np.float64)
         values = np.where(np.isnan(values), 0.0, values)
         good = values.shape == grid.shape and (values >= 0).all() and np.isfinite(values).all()
@@ -352,14 +364,24 @@ def _around(radial: Callable[[Any], Any], major: Any, e: Any) -> Any:
     return 2 * np.pi * np.mean(radial(axis) * a * b / axis**2, axis=-1)
 
 
+def _one_to_one(sky: SkyGrid) -> bool:
+    """Tell whether the pixels of a map have places of their own; those at a seam need not."""
+    y, x = np.meshgrid(*(np.linspace(0, n - 1, min(n, 64)) for n in sky.shape), indexing="ij")
+    lon, lat = sky.pixel_to_sky(x, y)
+    on = np.isfinite(lon)
+    back_x, back_y = sky.sky_to_pixel((lon[on], lat[on]))
+    same = np.hypot(back_x - x[on], back_y - y[on]) < 0.1
+    return bool(np.count_nonzero(same) >= 0.95 * same.size)
+
+
 def check_shape(shape: Shape) -> None:
     """Refuse parameters that give no shape: those out of the bounds that its class has."""
     for name in shape.param_names:
         value = float(getattr(shape, name).value)
         low, high = getattr(type(shape), name).bounds
-        low, high = -np.inf if low is None else low, np.inf if high is None else high
-        if not low <= value <= high or np.isinf(value):
-            unit = "" if name in PLAIN else " deg"
+        if not (-np.inf if low is None else low) <= value <= (np.inf if high is None else high) or np.isinf(value):
+            accepted = "finite numbers" if low is None else f"{low} or more" if high is None else f"{low} to {high}"
             raise ModelError(
-                f"{type(shape).__name__}: {name} = {value} found, a finite number from {low} to {high}{unit} accepted"
+                f"{type(shape).__name__}: {name} = {value} found, {accepted}{'' if name in PLAIN else ' deg'} accepted"
+                f"{HINTS.get(name, '')}"
             )

@@ -1,5 +1,6 @@
 """Sky models: a spectrum and a shape under a name, and the parameters of several as a table."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,7 +10,7 @@ from astropy.modeling import Model, Parameter
 from astropy.table import Table
 
 from xonoff.errors import ModelError
-from xonoff.models.shapes import Shape
+from xonoff.models.shapes import PLAIN, Shape, check_shape
 from xonoff.models.spectra import FLUX_UNIT, check_spectrum, has_units
 
 __all__ = ["SkyModel", "model_list", "named_parameters", "parameters"]
@@ -22,7 +23,7 @@ class SkyModel:
     Attributes
     ----------
     name : str
-        Without a dot, which separates it from the names of its parameters ("crab.alpha").
+        Not empty; the names of its parameters begin with it ("crab.alpha").
     spectral : astropy.modeling.Model
         Any 1-D model, see `xonoff.models.flux`; the flux of the whole source.
     spatial : Shape, optional
@@ -45,8 +46,8 @@ class SkyModel:
     edisp: bool = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name or "." in self.name:
-            raise ModelError(f"name {self.name!r} found, text without a dot accepted")
+        if not isinstance(self.name, str) or not self.name:
+            raise ModelError(f"name {self.name!r} found, text accepted, such as 'crab'")
         check_spectrum(self.spectral)
         if self.spatial is not None and not isinstance(self.spatial, Shape):
             raise ModelError(
@@ -56,6 +57,7 @@ class SkyModel:
         for flag in ("psf", "edisp"):
             if not isinstance(getattr(self, flag), bool):
                 raise ModelError(f"{self.name}: {flag} = {getattr(self, flag)!r} found, True or False accepted")
+        check_parameters(self)
 
     @property
     def parts(self) -> tuple[Model, ...]:
@@ -65,11 +67,24 @@ class SkyModel:
     def copy(self, name: str | None = None) -> "SkyModel":
         """Copy with parameters of its own."""
         spatial = None if self.spatial is None else self.spatial.copy()
-        return replace(self, name=name or self.name, spectral=self.spectral.copy(), spatial=spatial)
+        return replace(self, name=self.name if name is None else name, spectral=self.spectral.copy(), spatial=spatial)
 
     def _repr_html_(self) -> str:
         """Return the parameters as the table of a notebook cell."""
         return str(parameters([self])._repr_html_())
+
+
+def check_parameters(model: SkyModel) -> None:
+    """Refuse values that give no shape, and bounds and errors that are none."""
+    if model.spatial is not None:
+        check_shape(model.spatial)
+    for full, part, name in _named(model):
+        parameter = getattr(part, name)
+        low, high = parameter.bounds
+        if not (-np.inf if low is None else low) <= (np.inf if high is None else high):
+            raise ModelError(f"{full}: bounds {(low, high)} found, (low, high) accepted with None for no bound")
+        if parameter.std is not None and not parameter.std >= 0:
+            raise ModelError(f"{full}: an error (std) of {parameter.std} found, 0 or more accepted, or None")
 
 
 def model_list(models: SkyModel | Iterable[SkyModel]) -> list[SkyModel]:
@@ -86,11 +101,14 @@ def model_list(models: SkyModel | Iterable[SkyModel]) -> list[SkyModel]:
             raise ModelError(
                 f"models: a {type(model).__name__} found, xonoff.models.SkyModel(name, spectral, spatial) accepted"
             )
-    names = [model.name for model in listed]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ModelError(f"models: the name {twice!r} found twice: rename one with model.copy(name)")
+    _no_twins("models", [model.name for model in listed])
     return list(listed)
+
+
+def _no_twins(what: str, names: list[str]) -> None:
+    twice, often = max(Counter(names).items(), key=lambda item: item[1], default=("", 0))
+    if often > 1:
+        raise ModelError(f"{what}: the name {twice!r} found twice: rename a model with model.copy(name)")
 
 
 def named_parameters(models: SkyModel | Iterable[SkyModel]) -> dict[str, Parameter]:
@@ -98,7 +116,9 @@ def named_parameters(models: SkyModel | Iterable[SkyModel]) -> dict[str, Paramet
 
     Where a spectrum and a shape both have one of a name, that of the shape is "crab.spatial.sigma".
     """
-    return {full: getattr(part, name) for full, part, name in _named(models)}
+    named = list(_named(models))
+    _no_twins("parameters", [full for full, _, _ in named])
+    return {full: getattr(part, name) for full, part, name in named}
 
 
 def _named(models: SkyModel | Iterable[SkyModel]) -> Iterator[tuple[str, Model, str]]:
@@ -116,7 +136,7 @@ def _unit(part: Model, name: str) -> str:
     if own is not None:
         return str(own)
     if isinstance(part, Shape):
-        return "" if name in ("e", "norm", "value") else "deg"
+        return "" if name in PLAIN else "deg"
     if has_units(part):
         return ""
     if name.startswith(("x_0", "x_break", "x_cutoff")):

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from astropy import units as u
 from astropy.modeling import Fittable1DModel, Model, Parameter
 
-from xonoff.errors import ModelError
-from xonoff.units import Value, floats_in
+from xonoff.errors import ModelError, SchemaError
+from xonoff.units import Value, floats_in, value_in
 
 __all__ = ["FLUX_UNIT", "Absorption", "TemplateSpectrum", "flux"]
 
@@ -51,6 +51,9 @@ def flux(spectrum: Model, energy: Value) -> Floats:
     """
     check_spectrum(spectrum)
     energies = floats_in(energy, "TeV")
+    if not (energies > 0).all():
+        wrong = energies[~(energies > 0)][0]
+        raise ModelError(f"spectrum {_label(spectrum)}: at an energy of {wrong} TeV, positive ones accepted")
     try:
         with np.errstate(over="ignore", under="ignore"):
             values = spectrum(energies * u.TeV if has_units(spectrum) else energies)
@@ -76,7 +79,6 @@ def check_spectrum(spectrum: Any) -> None:
             f"spectrum {_label(spectrum)}: {spectrum.n_inputs} inputs, {spectrum.n_outputs} outputs and "
             f"{len(spectrum)} parameter sets found, one of each accepted"
         )
-
     arrays = [name for name in spectrum.param_names if np.size(getattr(spectrum, name).value) != 1]
     if arrays:
         raise ModelError(f"spectrum {_label(spectrum)}: an array for {arrays[0]} found, one number accepted")
@@ -184,8 +186,13 @@ class Absorption(Fittable1DModel):  # type: ignore[misc]  # astropy is untyped
             )
         for row in depths:
             _check_table("Absorption", energies, row)
-        if not known.size or not known[0] <= redshift <= known[-1]:
+        try:
+            inside = known.size > 0 and known[0] <= value_in(redshift, "") <= known[-1]
+        except SchemaError as error:
+            raise ModelError(f"Absorption: redshift {redshift!r} found, one number accepted") from error
+        if not inside:
             raise ModelError(f"Absorption: redshift {redshift} found, one of the table accepted: {known.tolist()}")
+        kwargs["bounds"] = {"redshift": (float(known[0]), float(known[-1]))} | kwargs.get("bounds", {})
         if not (depths >= 0).all():
             raise ModelError("Absorption: a negative optical depth found, numbers from 0 on accepted")
         self.energy, self.redshifts, self.depth = energies, known, depths

@@ -8,9 +8,9 @@ import numpy as np
 from astropy import units as u
 from astropy.modeling import CompoundModel, Model, functional_models, powerlaws
 
-from xonoff.errors import GeometryError, ModelError, SchemaError
+from xonoff.errors import ModelError
 from xonoff.models import shapes, spectra
-from xonoff.models.skymodel import SkyModel, model_list
+from xonoff.models.skymodel import SkyModel, check_parameters, model_list
 from xonoff.skygrid import SkyGrid
 
 __all__ = ["from_json", "to_json"]
@@ -62,7 +62,8 @@ def to_json(models: SkyModel | Iterable[SkyModel]) -> str:
     Raises
     ------
     ModelError
-        If a class is none of the known ones, a parameter is tied by a function, or a number is not finite.
+        If a class is none of the known ones, a parameter is tied by a function, a number is not finite, or anything
+        else that `from_json` would refuse.
 
     Examples
     --------
@@ -71,6 +72,9 @@ def to_json(models: SkyModel | Iterable[SkyModel]) -> str:
     >>> float(from_json(to_json(crab))[0].spectral.alpha.value)
     2.6
     """
+    listed = model_list(models)
+    for model in listed:
+        check_parameters(model)
     entries = [
         {
             "name": model.name,
@@ -79,7 +83,7 @@ def to_json(models: SkyModel | Iterable[SkyModel]) -> str:
             "psf": model.psf,
             "edisp": model.edisp,
         }
-        for model in model_list(models)
+        for model in listed
     ]
     try:
         return json.dumps({"version": VERSION, "models": entries}, allow_nan=False)
@@ -127,27 +131,33 @@ def _spectrum_to_dict(spectrum: Model, where: str, depth: int) -> dict[str, Any]
                 "most"
             )
         parts = {side: _spectrum_to_dict(getattr(spectrum, side), where, depth - 1) for side in ("left", "right")}
-        return {"type": "compound", "operator": spectrum.op, **parts}  # its parameters are those of its parts
+        # Its parameters are those of its parts.
+        return {"type": "compound", **_name_to_dict(spectrum, where), "operator": spectrum.op, **parts}
     kind = type(spectrum).__name__
     if SPECTRA.get(kind) is not type(spectrum):
         raise ModelError(f"{where}: spectrum of class {kind} found, one of {sorted(SPECTRA)} and compounds accepted")
     tables = {key: getattr(spectrum, key).tolist() for key in TABLES.get(kind, ())}
-    return {"type": kind, **tables, "parameters": _parameters_to_dict(spectrum, where)}
+    return {
+        "type": kind,
+        **_name_to_dict(spectrum, where),
+        **tables,
+        "parameters": _parameters_to_dict(spectrum, where),
+    }
 
 
 def _spectrum_from_dict(entry: Any, where: str, depth: int) -> Model:
     if isinstance(entry, dict) and entry.get("type") == "compound":
-        _keys(where, entry, {"type", "operator", "left", "right"}, set())
+        _keys(where, entry, {"type", "operator", "left", "right"}, {"name"})
         if entry["operator"] not in OPERATORS or depth == 0:
             raise ModelError(f"{where}: operator {entry['operator']!r} found, one of {OPERATORS}, not nested so deep")
         left, right = (_spectrum_from_dict(entry[side], f"{where}.{side}", depth - 1) for side in ("left", "right"))
-        return CompoundModel(entry["operator"], left, right)
+        return CompoundModel(entry["operator"], left, right, name=_name(entry, where))
     kind = _kind(entry, where, SPECTRA)
     tables = TABLES.get(kind.__name__, ())
-    _keys(where, entry, {"type", "parameters", *tables}, set())
-    values, settings = _parameters_from_dict(kind, entry["parameters"], where)
+    _keys(where, entry, {"type", "parameters", *tables}, {"name"})
+    values = _values(kind, entry["parameters"], where)
     arrays = {key: _floats(entry[key], f"{where}.{key}") for key in tables}
-    return _made(lambda: kind(**arrays, **values), settings, where)
+    return _made(lambda: kind(**arrays, **values), entry, where)
 
 
 # -- shapes -----------------------------------------------------------------------------------------------------------
@@ -157,7 +167,7 @@ def _shape_to_dict(shape: shapes.Shape, where: str) -> dict[str, Any]:
     kind = type(shape).__name__
     if SHAPES.get(kind) is not type(shape):
         raise ModelError(f"{where}: shape of class {kind} found, one of {sorted(SHAPES)} accepted")
-    entry: dict[str, Any] = {"type": kind, "parameters": _parameters_to_dict(shape, where)}
+    entry = {"type": kind, **_name_to_dict(shape, where), "parameters": _parameters_to_dict(shape, where)}
     if isinstance(shape, shapes.TemplateSource):
         labels = {key: [float(label) for label in getattr(shape.sky, key)] for key in ("origin", "step")}
         return {**entry, "header": shape.sky.header, **labels, "image": shape.image.tolist()}
@@ -171,13 +181,13 @@ def _shape_from_dict(entry: Any, where: str) -> shapes.Shape:
         where,
         entry,
         {"type", "parameters", *(("header", "origin", "step", "image") if template else ("frame",))},
-        set(),
+        {"name"},
     )
-    values, settings = _parameters_from_dict(kind, entry["parameters"], where)
+    values = _values(kind, entry["parameters"], where)
     if not template:
         if not isinstance(entry["frame"], str):
             raise ModelError(f"{where}: frame {entry['frame']!r} found, text such as 'icrs' accepted")
-        shape: shapes.Shape = _made(lambda: kind(**values, frame=entry["frame"]), settings, where)
+        shape: shapes.Shape = _made(lambda: kind(**values, frame=entry["frame"]), entry, where)
         return shape
     image = _floats(entry["image"], f"{where}.image")
     origin, step = (_floats(entry[key], f"{where}.{key}") for key in ("origin", "step"))
@@ -194,7 +204,7 @@ def _shape_from_dict(entry: Any, where: str) -> shapes.Shape:
             source.image = image  # as it was to the last bit, not normalised a second time
         return source
 
-    template_shape: shapes.Shape = _made(made, settings, where)
+    template_shape: shapes.Shape = _made(made, entry, where)
     return template_shape
 
 
@@ -220,8 +230,8 @@ def _parameters_to_dict(model: Model, where: str) -> dict[str, Any]:
     return entries
 
 
-def _parameters_from_dict(kind: type[Model], entries: Any, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Values to make a model with, and what is set on its parameters then."""
+def _values(kind: type[Model], entries: Any, where: str) -> dict[str, Any]:
+    """Values to make a model with; refuses what could not be set on its parameters then."""
     _keys(f"{where}.parameters", entries, set(kind.param_names), set())
     values: dict[str, Any] = {}
     for name in kind.param_names:
@@ -243,23 +253,36 @@ def _parameters_from_dict(kind: type[Model], entries: Any, where: str) -> tuple[
                 _number(bound, f"{at}.bounds")
         if "error" in entry:
             _number(entry["error"], f"{at}.error")
-    return values, entries
+    return values
 
 
-def _made(make: Any, settings: dict[str, Any], where: str) -> Any:
+def _made(make: Any, entry: dict[str, Any], where: str) -> Any:
     try:
         model = make()
-    except (ModelError, GeometryError, SchemaError):
-        raise
-    except (ValueError, TypeError, u.UnitsError) as error:
+    except (ValueError, TypeError) as error:  # also those of xonoff and of units
         raise ModelError(f"{where}: {error}") from error
-    for name, entry in settings.items():
+    model.name = _name(entry, where)
+    for name, settings in entry["parameters"].items():
         parameter = getattr(model, name)
-        parameter.bounds = tuple(entry.get("bounds", (None, None)))
-        parameter.fixed = entry.get("fixed", False)
-        if "error" in entry:
-            parameter.std = entry["error"]
+        parameter.bounds = tuple(settings.get("bounds", (None, None)))
+        parameter.fixed = settings.get("fixed", False)
+        if "error" in settings:
+            parameter.std = settings["error"]
     return model
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+def _name_to_dict(model: Model, where: str) -> dict[str, Any]:
+    return {} if model.name is None else {"name": _name({"name": model.name}, where)}
+
+
+def _name(entry: dict[str, Any], where: str) -> str | None:
+    name = entry.get("name")
+    if not isinstance(name, str | None):
+        raise ModelError(f"{where}: name {str(name)[:80]!r} found, text accepted")
+    return name
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------

@@ -122,7 +122,7 @@ def _near(h: Floats, v: Floats, i: int, j: int, nx: int) -> float:
     below, above, left = i * nx + j, (i + 1) * nx + j, i * (nx + 1) + j
     if abs(h[below, 2] + v[left + 1, 2] - h[above, 2] - v[left, 2]) > 1.0:
         return -1.0
-    return min(h[below, 0], v[left + 1, 0], h[above, 0], v[left, 0])
+    return float(min(h[below, 0], v[left + 1, 0], h[above, 0], v[left, 0]))
 
 
 @_jit
