@@ -21,7 +21,7 @@ LAYERS = {
         *("create", "cutout", "joining", "rebin", "spectrum", "stacking", "combine", "models"),
         *("radial", "plane", "spread", "nearby", "source"),
     ],
-    2: ["predict", "predictor", "likelihood", "simulate", "residuals", "plot", "io"],
+    2: ["predict", "predictor", "likelihood", "fitting", "simulate", "residuals", "plot", "io"],
     3: ["accessor", "tutorial", "__main__", "__init__"],
 }
 LEVEL = {module: level for level, modules in LAYERS.items() for module in modules}

@@ -47,6 +47,8 @@ def test_parameters_are_those_that_are_free():
     crab, nebula = models()
     crab.spectral.alpha.tied = lambda spectrum: 2 + spectrum.amplitude * 1e10
     predictor = xonoff.Predictor(make(2), [crab, nebula])
+    at_once = SkyModel("crab", PowerLaw1D(1e-11, 1, 2.1), PointSource(83.61, 22.03))
+    np.testing.assert_allclose(predictor(), npred_signal(make(2), [at_once, nebula]), rtol=1e-9)
     assert predictor.parameters[:3] == ["crab.amplitude", "crab.lon_0", "crab.lat_0"]
     assert "nebula.e" not in predictor.parameters
     values = predictor.values.copy()

@@ -25,15 +25,18 @@ def __getattr__(name: str) -> object:
 
     if name == "models":
         return importlib.import_module("xonoff.models")
-    if name == "Predictor":
-        return importlib.import_module("xonoff.predictor").Predictor
+    modules = {"FitResult": "fitting", "Likelihood": "likelihood", "Predictor": "predictor", "fit": "fitting"}
+    if name in modules:
+        return getattr(importlib.import_module(f"xonoff.{modules[name]}"), name)
     raise AttributeError(f"module 'xonoff' has no attribute {name!r}")
 
 
 __all__ = [
+    "FitResult",
     "FormatError",
     "Geom",
     "GeometryError",
+    "Likelihood",
     "ModelError",
     "OnOffAccessor",
     "Predictor",
@@ -44,6 +47,7 @@ __all__ = [
     "__version__",
     "create",
     "energy_edges",
+    "fit",
     "from_dict",
     "from_geoms",
     "from_hdulist",

@@ -18,6 +18,7 @@ from xonoff.units import Position, Value
 if TYPE_CHECKING:
     from astropy.table import Table
 
+    from xonoff.fitting import FitResult
     from xonoff.models import SkyModel
     from xonoff.plot import Plots
     from xonoff.predict import Models
@@ -331,6 +332,18 @@ class OnOffAccessor:
         from xonoff.models import parameters
 
         return parameters(self.models)
+
+    def fit(
+        self,
+        models: "Models" = None,
+        *,
+        minos: Iterable[str] = (),
+        interpolation: Literal["linear", "nearest"] = "linear",
+    ) -> "FitResult":
+        """Fit models to the dataset, which is read. See `xonoff.fitting.fit`."""
+        from xonoff import fitting
+
+        return fitting.fit(self._ds, models, minos=minos, interpolation=interpolation)
 
     # -- writers --
 

@@ -58,11 +58,12 @@ class Predictor:
     ) -> None:
         where = bins_of(ds, evaluation_mode)
         listed = [model.copy() for model in (models_of(ds) if models is None else model_list(models))]
-        self._sources = [Source(ds, model, BEYOND[evaluation_mode], interpolation) for model in listed]
         named = named_parameters(listed)
         self._free = {name: p for name, p in named.items() if not p.fixed and not p.tied}
         parts = [part for model in listed for part in model.parts]
         self._tied = [(part, name) for part in parts for name, rule in part.tied.items() if callable(rule)]
+        self._tie()
+        self._sources = [Source(ds, model, BEYOND[evaluation_mode], interpolation) for model in listed]
         self.parameters = list(self._free)
         self.values = np.array([float(p.value) for p in self._free.values()])
         self._result = labelled(ds, where)
@@ -103,11 +104,14 @@ class Predictor:
             )
         for i in np.flatnonzero(values != self.values):
             self._free[self.parameters[i]].value = values[i]
-        for part, name in self._tied:
-            setattr(part, name, part.tied[name](part))
+        self._tie()
         self.values = values.copy()
         for source in self._sources:
             source.refresh()
+
+    def _tie(self) -> None:
+        for part, name in self._tied:
+            setattr(part, name, part.tied[name](part))
 
     def _zeros(self, out: xr.DataArray | None) -> Floats:
         """Zeros in new memory, or in that of an earlier result; the energies of a pixel are next to each other."""

@@ -410,3 +410,25 @@ def add_rows(total: Any, rows: NDArray[np.intp], values: NDArray[np.float64], fa
     for i in range(rows.size):
         for j in range(values.shape[1]):
             total[rows[i], j] += factor * values[i, j]
+
+
+@_jit
+def wstat_change(bins: Any, rows: NDArray[np.intp], signal: Any, slope: Any) -> float:
+    """Sum of W with a signal, minus W without any, over some rows of bins; its derivative goes to ``slope``.
+
+    A row of bins holds n_on, n_off, alpha and W without signal, each at all energies. The latter is NaN where a bin
+    does not count, and taken as 0 where it is infinite. Signal and slope are (row, energy).
+    """
+    energies = signal.shape[1]
+    total = 0.0
+    for i in range(rows.size):
+        row = bins[rows[i]]
+        for e in range(energies):
+            n_on, n_off, alpha = row[e], row[energies + e], row[2 * energies + e]
+            null, mu_sig = row[3 * energies + e], signal[i, e]
+            slope[i, e] = 0.0
+            if null <= math.inf:  # not NaN; where it is infinite, the signal is all that makes the counts possible
+                total += _wstat(n_on, n_off, alpha, mu_sig) - (null if null < math.inf else 0.0)
+                expected = mu_sig + alpha * _mu_off(n_on, n_off, alpha, mu_sig)
+                slope[i, e] = 2.0 - (2.0 * n_on / expected if n_on > 0.0 else 0.0)
+    return total
