@@ -25,6 +25,8 @@ from xonoff.models import (
 )
 from xonoff.predict import npred, npred_signal
 from xonoff.psf import psf_kernel
+from xonoff.rings import circle_weights
+from xonoff.spread import spread
 
 CENTER = (83.63, 22.01)
 
@@ -257,6 +259,84 @@ def fail() -> None:
     raise AssertionError("the exposure was read")
 
 
+@pytest.mark.parametrize("kind", ["own grid", "no sky"])
+def test_a_lazy_exposure_of_another_kind(kind, no_compute):
+    ds = make(6)
+    exposure = ds.psf_exposure.rename(y_psf="y_exposure", x_psf="x_exposure").variable
+    if kind == "no sky":
+        exposure = exposure[:, 0, 0]
+    coarse = xonoff.SkyGrid.create((83.6, 22.0), shape=(3, 4), pixel_size=0.3, projection="TAN")
+    ds = ds.assign(exposure=exposure).assign_coords(coarse.coords("exposure") if kind == "own grid" else {})
+    source = model(PointSource(83.6, 22.1))
+    chunked = npred_signal(ds.chunk({"energy": 3, "y": 4, "x": 5, "energy_true": 2}), source)
+    assert chunked.chunks is not None
+    found = chunked.compute(scheduler="synchronous")
+    assert float(found.sum()) > 0
+    np.testing.assert_allclose(found, npred_signal(ds, source), rtol=1e-9, atol=1e-12)
+
+
+def test_a_lazy_prediction_is_of_the_models_as_they_were():
+    ds, source = xonoff.tutorial.dataset(), model(PointSource(83.61, 22.03))
+    chunked = npred_signal(ds.chunk({"lat": 20}), source)
+    expected = npred_signal(ds, source)
+    source.spectral.amplitude = 5e-11
+    np.testing.assert_allclose(chunked, expected, rtol=1e-12)
+
+
+def test_lazy_counts_make_a_lazy_prediction(no_compute):
+    ds = xonoff.tutorial.dataset()
+    ds["counts"] = ds.counts.chunk({"lat": 20})
+    assert npred_signal(ds, model(PointSource(83.61, 22.03))).chunks is not None
+
+
+def test_response_that_has_no_exposure_may_be_anything():
+    ds = make(2)
+    source = model(PointSource(83.45, 22.1))
+    for name in ("psf", "edisp"):
+        good, bad = ds.copy(deep=True), ds.copy(deep=True)
+        for part, value in ((good, 0.0), (bad, np.nan)):
+            part[name][..., 1, 2] = value
+            part[f"{name}_exposure"][:, 1, 2] = 0
+        for interpolation in ("linear", "nearest"):
+            found = npred_signal(bad, source, interpolation=interpolation)
+            np.testing.assert_array_equal(found, npred_signal(good, source, interpolation=interpolation))
+            assert float(found.sum()) > 0
+
+
+def test_options_reach_every_prediction():
+    ds, source = xonoff.tutorial.dataset(), model(PointSource(83.61, 22.03))
+    everywhere = ds.onoff.npred_signal(source, evaluation_mode="global")
+    assert (everywhere > 0).sum() > (ds.onoff.npred_signal(source) > 0).sum()
+    for name in ("npred", "npred_background", "npred_off", "wstat", "stat_array", "stat_sum"):
+        method = getattr(ds.onoff, name)
+        assert not method(source, evaluation_mode="global").equals(method(source))
+        with pytest.raises(xonoff.SchemaError, match="interpolation 'cubic' found, 'linear' or 'nearest' accepted"):
+            method(source, interpolation="cubic")
+
+
+@pytest.mark.parametrize(("projection", "lon", "lat"), [("CAR", 180, 43.0), ("CAR", 179.9, -10), ("CEA", 180.1, 60.0)])
+@pytest.mark.parametrize("name", ["point", "gaussian", "disk"])
+def test_the_seam_of_a_map_of_the_whole_sky(projection, lon, lat, name):
+    sky = xonoff.SkyGrid.create((0, 0), shape=(180, 360), pixel_size=1.0, projection=projection, frame="galactic")
+    shapes = {
+        "point": PointSource(lon, lat, frame="galactic"),
+        "gaussian": GaussianSource(lon, lat, 1.0, frame="galactic"),
+        "disk": DiskSource(lon, lat, 3.0, frame="galactic"),
+    }
+    radii = np.linspace(0, 2, 21)
+    psf = np.exp(-(radii**2) / 0.5)[None] / (np.exp(-(radii**2) / 0.5) @ circle_weights(radii))
+    found = spread(shapes[name], (lon, lat), sky, (psf, radii))
+    assert found.shares.sum() == pytest.approx(1, rel=1e-6)
+
+
+def test_the_pole_of_a_cylindrical_map():
+    sky = xonoff.SkyGrid.create((0, 0), shape=(116, 360), pixel_size=1.0, projection="CEA", frame="galactic")
+    assert spread(PointSource(10, 89.5, frame="galactic"), (10, 89.5), sky, None).pixels.size == 1
+    radii = np.array([0.0, 2.0])
+    cone = np.array([[3 / (4 * np.pi), 0.0]])
+    assert spread(PointSource(10, 85, frame="galactic"), (10, 85), sky, (cone, radii)).shares.sum() > 0.5
+
+
 # -- what is refused --------------------------------------------------------------------------------------------------
 
 
@@ -266,7 +346,12 @@ def fail() -> None:
         (lambda ds: npred_signal(ds.drop_vars("exposure"), model(PointSource(83.6, 22))), "no exposure"),
         (lambda ds: npred_signal(ds, SkyModel("a", PowerLaw1D(1e-11, 1, 2))), "a: a model without shape before a map"),
         (lambda ds: npred_signal(ds, evaluation_mode="all"), "evaluation_mode 'all' found, 'local' or 'global'"),
-        (lambda ds: npred_signal(ds, model(PointSource(83.6, 22)), interpolation="cubic"), "method 'cubic' found"),
+        (lambda ds: npred_signal(ds, interpolation="cubic"), "interpolation 'cubic' found"),
+        (lambda ds: npred_signal(ds, 5), "models: a int found"),
+        (lambda ds: npred_signal(ds.isel(y=3), model(PointSource(83.6, 22))), "no dimension y"),
+        (lambda ds: npred_signal(ds.isel(y=3, x=2), model(PointSource(83.6, 22))), r"no dimension y, x.*isel\(y=\[0\]"),
+        (lambda ds: npred_signal(ds.isel(energy=1), model(PointSource(83.6, 22))), "no dimension energy"),
+        (lambda ds: npred_signal(ds.isel(energy_true=1), model(PointSource(83.6, 22))), "no dimension energy_true"),
         (lambda ds: npred_signal(ds, "crab"), "models: a str found"),
     ],
 )

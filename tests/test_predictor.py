@@ -1,5 +1,7 @@
 """A bound prediction: what a new one gives at any parameters, in any order of changes; memory; what is refused."""
 
+import pickle
+
 import numpy as np
 import pytest
 from datasets import lazy, make
@@ -79,20 +81,73 @@ def test_it_reads_of_a_lazy_dataset_what_it_needs():
     np.testing.assert_allclose(found, npred_signal(make(2), models()), rtol=1e-12)
 
 
-def test_values_that_no_model_has_are_refused_and_leave_it_usable():
+def bad_sets(start: np.ndarray) -> list[np.ndarray]:
+    """Values that fail at once, in a spectrum, in a shape, and in both."""
+    size, index, lon = (PARAMETERS.index(name) for name in ("nebula.sigma", "crab.alpha", "crab.lon_0"))
+    found = []
+    for changes in ({size: -1.0}, {index: 1e5}, {index: 1e5, lon: 83.4}, {index: 1e5, size: 0.2}):
+        values = start.copy()
+        values[list(changes)] = list(changes.values())
+        found.append(values)
+    return found
+
+
+PARAMETERS = xonoff.Predictor(make(2), models()).parameters
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_after_values_that_no_model_has_all_is_as_before(number):
     predictor = xonoff.Predictor(make(2), models())
-    before = predictor()
-    start = predictor.values.copy()
-    for wrong in ([1.0], np.full(start.size, np.nan), None):
-        if wrong is not None:
-            with pytest.raises(xonoff.ModelError, match="a finite number for each of the 10 parameters"):
-                predictor(wrong)
-    size = predictor.parameters.index("nebula.sigma")
-    bad = start.copy()
-    bad[size] = -1
-    with pytest.raises(xonoff.ModelError, match="sigma = -1"):
+    for wrong in ([1.0], np.full(len(PARAMETERS), np.nan), ["a"] * len(PARAMETERS)):
+        with pytest.raises(xonoff.ModelError, match="a finite number for each of the 10 parameters"):
+            predictor(wrong)
+    start = predictor.values
+    moved = start * 1.0
+    moved[0] *= 2
+    before = predictor(moved).copy(deep=True)
+    with pytest.raises(xonoff.ModelError):
+        predictor(bad_sets(moved)[number])
+    np.testing.assert_array_equal(predictor.values, moved)
+    np.testing.assert_allclose(predictor(), before, rtol=1e-12)
+    np.testing.assert_allclose(predictor(moved), before, rtol=1e-12)
+    np.testing.assert_allclose(predictor(start), xonoff.Predictor(make(2), models())(), rtol=1e-12)
+
+
+def test_values_are_a_copy_and_a_norm_may_go_through_anything():
+    predictor = xonoff.Predictor(make(2), models())
+    once = predictor().copy(deep=True)
+    values = predictor.values
+    values[0] *= 2
+    assert float(predictor(values).sum()) > float(once.sum())
+    for norm in (5e-324, 0.0, -1e-11, 1e-11):
+        values[0] = norm
+        found = predictor(values)
+        assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, once, rtol=1e-12)
+
+
+def test_a_rule_that_fails_changes_nothing():
+    crab, nebula = models()
+
+    def rule(spectrum: object) -> float:
+        if spectrum.amplitude > 2e-11:
+            raise ZeroDivisionError
+        return 2.3
+
+    crab.spectral.alpha.tied = rule
+    predictor = xonoff.Predictor(make(2), [crab, nebula])
+    before = predictor().copy(deep=True)
+    bad = predictor.values
+    bad[0] = 3e-11
+    with pytest.raises(ZeroDivisionError):
         predictor(bad)
-    np.testing.assert_array_equal(predictor(start), before)
+    np.testing.assert_array_equal(predictor(), before)
+
+
+def test_it_can_be_pickled():
+    predictor = xonoff.Predictor(make(2), models())
+    first = predictor()
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(predictor))(), first)
 
 
 def test_no_models_and_spectra():

@@ -5,7 +5,7 @@ It holds the dataset and nothing else, so it never goes stale. Every quantity is
 
 import os
 from collections.abc import Hashable, Iterable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import xarray as xr
 from astropy.io.fits import HDUList
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from xonoff.fitting import FitResult
     from xonoff.models import SkyModel
     from xonoff.plot import Plots
-    from xonoff.predict import Models
+    from xonoff.predict import Models, Options
     from xonoff.residuals import Method
 
 __all__ = ["OnOffAccessor"]
@@ -68,45 +68,39 @@ class OnOffAccessor:
         """Bins within ``mask_safe`` and ``mask_fit``. See `xonoff.quantities.mask`."""
         return quantities.mask(self._ds)
 
-    def wstat(self, models: "Models" = None) -> xr.DataArray:
+    def wstat(self, models: "Models" = None, **options: "Unpack[Options]") -> xr.DataArray:
         """WStat of each bin, with the signal of models. See `xonoff.quantities.wstat`."""
-        return quantities.wstat(self._ds, self._signal(models))
+        return quantities.wstat(self._ds, self._signal(models, **options))
 
-    def stat_array(self, models: "Models" = None) -> xr.DataArray:
+    def stat_array(self, models: "Models" = None, **options: "Unpack[Options]") -> xr.DataArray:
         """WStat of each bin, under the name that gammapy gives it. See `xonoff.quantities.wstat`."""
-        return self.wstat(models)
+        return self.wstat(models, **options)
 
-    def stat_sum(self, models: "Models" = None) -> xr.DataArray:
+    def stat_sum(self, models: "Models" = None, **options: "Unpack[Options]") -> xr.DataArray:
         """Sum of WStat within the masks, with the signal of models. See `xonoff.quantities.stat_sum`."""
-        return quantities.stat_sum(self._ds, self._signal(models))
+        return quantities.stat_sum(self._ds, self._signal(models, **options))
 
-    def npred_background(self, models: "Models" = None) -> xr.DataArray:
+    def npred_background(self, models: "Models" = None, **options: "Unpack[Options]") -> xr.DataArray:
         """Background in the on region, profiled with the signal. See `xonoff.quantities.npred_background`."""
-        return quantities.npred_background(self._ds, self._signal(models))
+        return quantities.npred_background(self._ds, self._signal(models, **options))
 
-    def npred_off(self, models: "Models" = None) -> xr.DataArray:
+    def npred_off(self, models: "Models" = None, **options: "Unpack[Options]") -> xr.DataArray:
         """Background in the off region, profiled with the signal. See `xonoff.quantities.npred_off`."""
-        return quantities.npred_off(self._ds, self._signal(models))
+        return quantities.npred_off(self._ds, self._signal(models, **options))
 
     def npred_signal(
-        self,
-        models: "Models" = None,
-        *,
-        per_model: bool = False,
-        evaluation_mode: Literal["local", "global"] = "local",
-        interpolation: Literal["linear", "nearest"] = "linear",
+        self, models: "Models" = None, *, per_model: bool = False, **options: "Unpack[Options]"
     ) -> xr.DataArray:
         """Predict the counts of models. See `xonoff.predict.npred_signal`."""
         from xonoff import predict  # here, for astropy.modeling takes longer to import than all of xonoff
 
-        options: dict[str, Any] = {"evaluation_mode": evaluation_mode, "interpolation": interpolation}
         return predict.npred_signal(self._ds, models, per_model=per_model, **options)
 
-    def npred(self, models: "Models" = None) -> xr.DataArray:
+    def npred(self, models: "Models" = None, **options: "Unpack[Options]") -> xr.DataArray:
         """Predict the counts of models and background. See `xonoff.predict.npred`."""
         from xonoff import predict
 
-        return predict.npred(self._ds, models)
+        return predict.npred(self._ds, models, **options)
 
     def residuals(
         self,
@@ -121,12 +115,12 @@ class OnOffAccessor:
 
         return residuals.residuals(self._ds, method, models, smooth=smooth, dim=dim)
 
-    def _signal(self, models: "Models") -> xr.DataArray | None:
+    def _signal(self, models: "Models", **options: "Unpack[Options]") -> xr.DataArray | None:
         if models is None and not self._ds.attrs.get("models"):
             return None
         from xonoff import predict
 
-        return predict.signal_of(self._ds, models)
+        return predict.signal_of(self._ds, models, **options)
 
     def significance(self, dim: Hashable | Iterable[Hashable] | None = None) -> xr.DataArray:
         """Li & Ma significance, of each bin or summed over ``dim``. See `xonoff.quantities.significance`."""

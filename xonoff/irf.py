@@ -140,6 +140,7 @@ def at_position(ds: xr.Dataset, name: str, position: Position, method: Method = 
     total = weights.sum(axis=sky_axes, keepdims=True)
     weights = weights / np.where(total > 0, total, 1)
     values = array.isel(index).transpose(*lead, *dims).data.astype(np.float64)
+    values = np.where(weights > 0, values, 0)  # what is left out may be NaN
     return xr.Variable(lead, (values * weights).sum(axis=sky_axes), dict(array.attrs))
 
 
@@ -179,6 +180,7 @@ def exposure_in(ds: xr.Dataset, rows: slice, columns: slice) -> npt.NDArray[np.f
 def _interpolated(values: npt.NDArray[np.generic], own: SkyGrid, sky: SkyGrid) -> npt.NDArray[np.float64]:
     """Values (energy_true, y, x) of a grid between its pixel centres, at those of another one; at its rim beyond."""
     x, y = own.sky_to_pixel(sky.skycoord())
+    exposed = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     found = np.zeros((*sky.shape, len(values)))
     first, share = [], []
     for pixel, n in zip((y, x), own.shape, strict=True):
@@ -188,7 +190,7 @@ def _interpolated(values: npt.NDArray[np.generic], own: SkyGrid, sky: SkyGrid) -
     for dy in range(min(own.shape[0], 2)):
         for dx in range(min(own.shape[1], 2)):
             weight = np.abs(1 - dy - share[0]) * np.abs(1 - dx - share[1])
-            found += weight[..., None] * np.moveaxis(values[:, first[0] + dy, first[1] + dx], 0, -1)
+            found += weight[..., None] * np.moveaxis(exposed[:, first[0] + dy, first[1] + dx], 0, -1)
     return found
 
 

@@ -11,13 +11,13 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from astropy.modeling import Parameter
 
 from xonoff import quantities
 from xonoff.errors import ModelError, SchemaError
 from xonoff.geometry import sky_dims
 from xonoff.irf import Method
-from xonoff.models import SkyModel, model_list, models_of, named_parameters, to_json
+from xonoff.models import SkyModel, model_list, models_of, to_json
+from xonoff.models.free import FreeParameters
 from xonoff.nearby import Nearby
 from xonoff.predict import BEYOND, Models, bins_of
 from xonoff.schema import MASKS
@@ -45,10 +45,8 @@ class Likelihood:
 
     Attributes
     ----------
-    parameters : list of str
-        Names of the parameters that are neither fixed nor tied.
-    values : ndarray
-        Their values at the last call.
+    models : list of SkyModel
+        Copies, with the values of the last call.
     bins : int
         Valid bins within the masks, of all datasets.
 
@@ -74,20 +72,25 @@ class Likelihood:
         if not listed:
             raise SchemaError("no dataset found, one or more accepted")
         self.models = _shared(listed, models)
-        named = named_parameters(self.models)
-        self._free = {name: p for name, p in named.items() if not p.fixed and not p.tied}
-        parts = [part for model in self.models for part in model.parts]
-        self._tied = [(part, name) for part in parts for name, rule in part.tied.items() if callable(rule)]
-        self.parameters = list(self._free)
-        self.values = np.array([float(p.value) for p in self._free.values()])
-        self._tie()
-        self._spectral = {name for name, p in self._free.items() if any(p is q for q in _of_spectra(self.models))}
+        self._free = FreeParameters(self.models)
+        spectra = [model.spectral for model in self.models]
+        self._of_flux = [any(self._free.is_of(i, part) for part in spectra) for i in range(len(self._free.names))]
         self._terms = []
         for ds in listed:
             own = None if models is not None else {model.name for model in models_of(ds)}
             seen = [model for model in self.models if own is None or model.name in own]
             self._terms.append(_Term(ds, seen, interpolation))
         self.bins = sum(_count(ds) for ds in listed)
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the parameters that are neither fixed nor tied."""
+        return list(self._free.names)
+
+    @property
+    def values(self) -> Floats:
+        """Their values, those of the last call."""
+        return self._free.values
 
     def __call__(self, values: npt.ArrayLike | None = None) -> float:
         """WStat of all datasets, -2 ln L.
@@ -105,10 +108,10 @@ class Likelihood:
         Raises
         ------
         ModelError
-            If there are not as many numbers as parameters, or a model cannot have such values.
+            If there are not as many numbers as parameters, or a model cannot have such values; then the values are
+            those of before.
         """
-        if values is not None:
-            self._set(np.asarray(values, dtype=np.float64))
+        self._refresh() if values is None else self._free.set(values, self._refresh)
         return float(sum(term.stat() for term in self._terms))
 
     def gradient(self, values: npt.ArrayLike | None = None) -> Floats:
@@ -128,63 +131,47 @@ class Likelihood:
         ndarray (parameter,)
         """
         self(values)
-        here = self.values.copy()
+        here = self.values
         slopes = [term.by_flux() for term in self._terms]
-        found = np.empty(here.size)
-        for number, name in enumerate(self.parameters):
-            found[number] = self._along_flux(number, slopes) if name in self._spectral else self._along(number)
-        self._set(here)
-        return found
+        found = [
+            self._along_flux(number, slopes) if of_flux else self._along(number)
+            for number, of_flux in enumerate(self._of_flux)
+        ]
+        self._free.set(here, self._refresh)
+        return np.array(found)
 
     def _along_flux(self, number: int, slopes: list[list[Floats]]) -> float:
         """Derivative by a parameter of a spectrum."""
-        here = self.values.copy()
-        step = SHARE * max(abs(here[number]), 1e-3 if here[number] == 0 else 0)
-        sums = []
-        for times in (1, -1, 2, -2):
-            self._free[self.parameters[number]].value = here[number] + times * step
-            self._tie()
+        here, sums = self.values, []
+        step = SHARE * (abs(here[number]) or 1.0)
+
+        def add() -> None:
             sums.append(sum(term.flux_sum(slope) for term, slope in zip(self._terms, slopes, strict=True)))
-        self._free[self.parameters[number]].value = here[number]
-        self._tie()
+
+        for times in (1, -1, 2, -2):
+            self._free.set(here + times * step * (np.arange(here.size) == number), add)
+        self._free.set(here, lambda: None)
         return float((8 * (sums[0] - sums[1]) - (sums[2] - sums[3])) / (12 * step))
 
     def _along(self, number: int) -> float:
         """Derivative by a position or a size."""
-        here, parameter = self.values.copy(), self._free[self.parameters[number]]
-        low, high = (inf if end is None else end for end, inf in zip(parameter.bounds, (-np.inf, np.inf), strict=True))
-        ends, stats_ = [], []
-        for step in (ANGLE, -ANGLE):
-            moved = here.copy()
-            moved[number] = min(max(here[number] + step, low), high)
-            ends.append(moved[number])
-            stats_.append(self(moved))
-        self(here)
-        return float((stats_[0] - stats_[1]) / (ends[0] - ends[1]))
+        here, found = self.values, []
+        ends = np.clip(here[number] + np.array([ANGLE, -ANGLE]), *self._free.bounds(number))
+        for end in ends:
+            found.append(self(np.where(np.arange(here.size) == number, end, here)))
+        self._free.set(here, lambda: None)
+        return float((found[0] - found[1]) / (ends[0] - ends[1]))
 
-    def _set(self, values: Floats) -> None:
-        if values.shape != self.values.shape or not np.isfinite(values).all():
-            raise ModelError(
-                f"values: {values} found, a finite number for each of the {len(self.parameters)} parameters accepted: "
-                f"{', '.join(self.parameters)}"
-            )
-        for i in np.flatnonzero(values != self.values):
-            self._free[self.parameters[i]].value = values[i]
-        self._tie()
-        self.values = values.copy()
+    def _refresh(self) -> None:
         for term in self._terms:
             term.refresh()
-
-    def _tie(self) -> None:
-        for part, name in self._tied:
-            setattr(part, name, part.tied[name](part))
 
 
 class _Term:
     """WStat of one dataset."""
 
     def __init__(self, ds: xr.Dataset, models: list[SkyModel], interpolation: Method) -> None:
-        where = bins_of(ds, "local")
+        where = bins_of(ds, "local", interpolation)
         self.models = models
         self._sources = [Source(ds, model, BEYOND["local"], interpolation) for model in models]
         self._null, self._impossible = _null_sum(ds)
@@ -240,10 +227,6 @@ def _shared(datasets: list[xr.Dataset], models: Models) -> list[SkyModel]:
                     "model.copy(name)"
                 )
     return list(found.values())
-
-
-def _of_spectra(models: list[SkyModel]) -> list[Parameter]:
-    return [getattr(model.spectral, name) for model in models for name in model.spectral.param_names]
 
 
 def _union(pixels: list[npt.NDArray[np.intp]]) -> npt.NDArray[np.intp]:

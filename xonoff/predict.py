@@ -5,7 +5,7 @@ dispersion are those at the position of the source, the exposure is that of the 
 """
 
 from collections.abc import Iterable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -13,14 +13,26 @@ import xarray as xr
 from astropy.coordinates import SkyCoord
 
 from xonoff import quantities
-from xonoff.errors import SchemaError
-from xonoff.geometry import Geom, geom
-from xonoff.irf import Method, at_position
+from xonoff.errors import GeometryError, SchemaError
+from xonoff.geometry import Geom, geom, sky_dims
+from xonoff.irf import METHODS, Method, at_position
 from xonoff.models import SkyModel, model_list, models_of
+from xonoff.models.free import FreeParameters
 from xonoff.schema import VARIABLES
-from xonoff.source import Source, position_of, reaches
+from xonoff.skygrid import SkyGrid
+from xonoff.source import Source, checked_position, reach_of, reaches
 
-__all__ = ["BEYOND", "add_counts", "bins_of", "labelled", "npred", "npred_signal", "signal_of"]
+__all__ = [
+    "BEYOND",
+    "Options",
+    "add_counts",
+    "bins_of",
+    "labelled",
+    "models_to_predict",
+    "npred",
+    "npred_signal",
+    "signal_of",
+]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Models: TypeAlias = SkyModel | Iterable[SkyModel] | None
@@ -28,6 +40,13 @@ Mode: TypeAlias = Literal["local", "global"]
 
 #: Share of the events of a source that is left out at its far end, by evaluation mode.
 BEYOND = {"local": 1e-5, "global": 0.0}
+
+
+class Options(TypedDict, total=False):
+    """How counts are predicted, see `npred_signal`."""
+
+    evaluation_mode: Mode
+    interpolation: Method
 
 
 def npred_signal(
@@ -88,9 +107,9 @@ def npred_signal(
     >>> predicted.dims, bool(abs(predicted.sum() / ds.onoff.excess.sum() - 1) < 0.1)
     (('energy', 'lat', 'lon'), True)
     """
-    listed = models_of(ds) if models is None else model_list(models)
-    where = bins_of(ds, evaluation_mode)
-    if any(ds[name].chunks is not None for name in ("exposure", "psf", "edisp") if name in ds):
+    where = bins_of(ds, evaluation_mode, interpolation)
+    listed = models_to_predict(ds, models)
+    if any(ds[name].chunks is not None for name in VARIABLES if name in ds):
         array = _lazy(ds, where, listed, evaluation_mode, interpolation, per_model)
     else:
         array = np.zeros((len(listed) if per_model else 1, *where.shape))
@@ -104,19 +123,19 @@ def npred_signal(
     return result.copy(data=array)
 
 
-def signal_of(ds: xr.Dataset, models: Models = None) -> xr.DataArray | None:
+def signal_of(ds: xr.Dataset, models: Models = None, **options: Unpack[Options]) -> xr.DataArray | None:
     """Signal to take statistics with: the predicted counts of models; None where there is none, which is 0."""
     listed = models_of(ds) if models is None else model_list(models)
-    return npred_signal(ds, listed) if listed else None
+    return npred_signal(ds, listed, **options) if listed else None
 
 
-def npred(ds: xr.Dataset, models: Models = None) -> xr.DataArray:
+def npred(ds: xr.Dataset, models: Models = None, **options: Unpack[Options]) -> xr.DataArray:
     """Counts predicted in the on region: those of sky models, and the profiled background.
 
     Parameters
     ----------
-    ds, models
-        As for `npred_signal`.
+    ds, models, **options
+        As for `npred_signal`, but for ``per_model``.
 
     Returns
     -------
@@ -132,7 +151,7 @@ def npred(ds: xr.Dataset, models: Models = None) -> xr.DataArray:
     >>> float((npred(ds, crab).sum() / ds.counts.sum()).round(2))
     1.01
     """
-    signal = signal_of(ds, models)
+    signal = signal_of(ds, models, **options)
     total = quantities.npred_background(ds, signal)
     if signal is not None:
         both = (total.variable + signal.variable).transpose(*total.dims)
@@ -143,12 +162,32 @@ def npred(ds: xr.Dataset, models: Models = None) -> xr.DataArray:
 # -- bins -------------------------------------------------------------------------------------------------------------
 
 
-def bins_of(ds: xr.Dataset, evaluation_mode: str) -> Geom:
-    """Bins to predict counts in; refuses a dataset that has no response, and modes that are none."""
-    if evaluation_mode not in BEYOND:
-        raise SchemaError(f"evaluation_mode {evaluation_mode!r} found, {' or '.join(map(repr, BEYOND))} accepted")
+def models_to_predict(ds: xr.Dataset, models: Models) -> list[SkyModel]:
+    """Copies of models, or of those of a dataset, in which what is tied follows its rules."""
+    copies = [model.copy() for model in (models_of(ds) if models is None else model_list(models))]
+    FreeParameters(copies)
+    return copies
+
+
+def bins_of(ds: xr.Dataset, evaluation_mode: str, interpolation: str) -> Geom:
+    """Bins to predict counts in; refuses options that are none, and a dataset without response or with half a sky."""
+    for name, option, accepted in (
+        ("evaluation_mode", evaluation_mode, tuple(BEYOND)),
+        ("interpolation", interpolation, METHODS),
+    ):
+        if option not in accepted:
+            raise SchemaError(f"{name} {option!r} found, {' or '.join(map(repr, accepted))} accepted")
     if "exposure" not in ds:
         raise SchemaError(f"the dataset has no exposure ({VARIABLES['exposure'].description}): add it with ds.assign")
+    lost = [dim for dim in ("energy", "energy_true") if dim not in ds.dims]
+    sky = sky_dims(ds)
+    if len(sky) == 1 or (not sky and {"y", "x", "wcs"} <= set(ds.coords)):
+        lost += [dim for dim in SkyGrid(str(ds["wcs"].attrs.get("header")), (1, 1)).dims() if dim not in ds.dims]
+    if lost:
+        raise GeometryError(
+            f"the dataset has no dimension {', '.join(lost)}, {', '.join(map(str, ds.dims))} found: "
+            f"keep it with a slice or a list, as in ds.isel({lost[0]}=[0])"
+        )
     return geom(ds)
 
 
@@ -177,10 +216,12 @@ def _lazy(
     from dask.delayed import delayed
 
     chunks, sky = _chunks(ds, where), where.sky
-    positions = [position_of(model, where) for model in models]
+    positions = [checked_position(model, where) for model in models]
+    reach = [reach_of(model, ds) for model in models]
+    near = [sky is None or reaches(at, far, sky) for at, far in zip(positions, reach, strict=True)]
     responses = [
-        _response(ds, position, interpolation) if sky is None or reaches(model, ds, position, sky) else ds
-        for model, position in zip(models, positions, strict=True)
+        _response(ds, where, position, interpolation) if found else ds
+        for position, found in zip(positions, near, strict=True)
     ]
     predict = delayed(_block, pure=True)
 
@@ -188,7 +229,7 @@ def _lazy(
         part = {dim: _slice(sizes, i) for dim, sizes, i in zip(where.dims, chunks, index, strict=True)}
         shape = tuple(sizes[i] for sizes, i in zip(chunks, index, strict=True))
         pixels = sky and sky.slice(*(part[dim] for dim in where.dims[1:]))
-        reached = [n for n in numbers if pixels is None or reaches(models[n], ds, positions[n], pixels)]
+        reached = [n for n in numbers if near[n] and (pixels is None or reaches(positions[n], reach[n], pixels))]
         if not reached:
             return da.zeros(shape, chunks=shape)
         parts = [(responses[n].isel(part), models[n]) for n in reached]
@@ -225,11 +266,11 @@ def _slice(sizes: tuple[int, ...], number: int) -> slice:
     return slice(start, start + sizes[number])
 
 
-def _response(ds: xr.Dataset, position: SkyCoord, interpolation: Method) -> xr.Dataset:
+def _response(ds: xr.Dataset, where: Geom, position: SkyCoord, interpolation: Method) -> xr.Dataset:
     """Return what the prediction of a model needs: the exposure, and the rest at its position."""
     arrays = {name: at_position(ds, name, position, interpolation) for name in ("psf", "edisp") if name in ds}
     arrays["exposure"] = ds["exposure"].variable
-    dims = {"bounds", "energy", *(dim for array in arrays.values() for dim in array.dims)}
+    dims = {"bounds", *where.dims, *(dim for array in arrays.values() for dim in array.dims)}
     angles = {name for name, c in ds.coords.items() if c.ndim == 2 and "bounds" not in c.dims}  # follow from the labels
     coords = {name: c.variable for name, c in ds.coords.items() if set(c.dims) <= dims and name not in angles}
     return xr.Dataset(arrays, coords)

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from xonoff.errors import ModelError, SchemaError
+from xonoff.errors import SchemaError
 from xonoff.irf import Method
-from xonoff.models import model_list, models_of, named_parameters
-from xonoff.predict import BEYOND, Mode, Models, add_counts, bins_of, labelled
+from xonoff.models.free import FreeParameters
+from xonoff.predict import BEYOND, Mode, Models, add_counts, bins_of, labelled, models_to_predict
 from xonoff.source import Source
 
 __all__ = ["Predictor"]
@@ -28,12 +28,9 @@ class Predictor:
     ds, models, evaluation_mode, interpolation
         As for `xonoff.predict.npred_signal`. Of a lazy dataset the response is read where models need it.
 
-    Attributes
-    ----------
-    parameters : list of str
-        Names of the parameters that are neither fixed nor tied: "crab.amplitude".
-    values : ndarray
-        Their values at the last call.
+    Notes
+    -----
+    One predictor serves one thread at a time; give each thread its own.
 
     Examples
     --------
@@ -56,18 +53,22 @@ class Predictor:
         evaluation_mode: Mode = "local",
         interpolation: Method = "linear",
     ) -> None:
-        where = bins_of(ds, evaluation_mode)
-        listed = [model.copy() for model in (models_of(ds) if models is None else model_list(models))]
-        named = named_parameters(listed)
-        self._free = {name: p for name, p in named.items() if not p.fixed and not p.tied}
-        parts = [part for model in listed for part in model.parts]
-        self._tied = [(part, name) for part in parts for name, rule in part.tied.items() if callable(rule)]
-        self._tie()
-        self._sources = [Source(ds, model, BEYOND[evaluation_mode], interpolation) for model in listed]
-        self.parameters = list(self._free)
-        self.values = np.array([float(p.value) for p in self._free.values()])
+        where = bins_of(ds, evaluation_mode, interpolation)
+        copies = models_to_predict(ds, models)
+        self._free = FreeParameters(copies)
+        self._sources = [Source(ds, model, BEYOND[evaluation_mode], interpolation) for model in copies]
         self._result = labelled(ds, where)
         self._last: tuple[weakref.ref[Any], list[npt.NDArray[np.intp]]] | None = None
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the parameters that are neither fixed nor tied: "crab.amplitude"."""
+        return list(self._free.names)
+
+    @property
+    def values(self) -> Floats:
+        """Their values, those of the last call."""
+        return self._free.values
 
     def __call__(self, values: npt.ArrayLike | None = None, *, out: xr.DataArray | None = None) -> xr.DataArray:
         """Predict with other values of the parameters.
@@ -77,7 +78,7 @@ class Predictor:
         values : array_like, optional
             In the order of ``parameters``; those of the last call by default.
         out : DataArray, optional
-            What an earlier call has returned: the result takes its memory.
+            What the last call has returned, unchanged: the result takes its memory.
 
         Returns
         -------
@@ -86,39 +87,30 @@ class Predictor:
         Raises
         ------
         ModelError
-            If there are not as many numbers as parameters, or a model cannot have such values.
+            If there are not as many numbers as parameters, or a model cannot have such values; then the values are
+            those of before.
         """
-        if values is not None:
-            self._set(np.asarray(values, dtype=np.float64))
+        self._refresh() if values is None else self._free.set(values, self._refresh)
         array = self._zeros(out)
         for source in self._sources:
             add_counts(array, source)
         self._last = weakref.ref(array), [source.pixels for source in self._sources]
         return self._result.copy(deep=False, data=array)
 
-    def _set(self, values: Floats) -> None:
-        if values.shape != self.values.shape or not np.isfinite(values).all():
-            raise ModelError(
-                f"values: {values} found, a finite number for each of the {len(self.parameters)} parameters accepted: "
-                f"{', '.join(self.parameters)}"
-            )
-        for i in np.flatnonzero(values != self.values):
-            self._free[self.parameters[i]].value = values[i]
-        self._tie()
-        self.values = values.copy()
+    def _refresh(self) -> None:
         for source in self._sources:
             source.refresh()
 
-    def _tie(self) -> None:
-        for part, name in self._tied:
-            setattr(part, name, part.tied[name](part))
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for pickle, which the last result is no part of."""
+        return {**self.__dict__, "_last": None}
 
     def _zeros(self, out: xr.DataArray | None) -> Floats:
         """Zeros in new memory, or in that of an earlier result; the energies of a pixel are next to each other."""
         if out is None:
             energies, *sky = self._result.shape
             return np.moveaxis(np.zeros((*sky, energies)), -1, 0)
-        if self._last is None or self._last[0]() is not out.data:
+        if not isinstance(out, xr.DataArray) or self._last is None or self._last[0]() is not out.data:
             raise SchemaError("out: something else than the last result of this predictor found: give that, or none")
         array: Floats = out.values
         for pixels in self._last[1]:

@@ -241,8 +241,9 @@ def window_around(sky: SkyGrid, position: Position, radius: float) -> tuple[slic
     """
     lon, lat = (float(angle) for angle in lonlat_in(position, sky.frame))
     x, y = sky.sky_to_pixel(_circle(lon, lat, 1.01 * radius))
-    if not np.isfinite([x, y]).all() or abs(lat) + radius > 89.0:
-        # A pole or the rim of a projection: all of it, or nothing.
+    steps = np.hypot(np.diff(x[:-1], append=x[0]), np.diff(y[:-1], append=y[0]))
+    if not np.isfinite(steps).all() or steps.max() > 8 * np.median(steps) + 4 or abs(lat) + radius > 89.0:
+        # A pole, the rim of a projection, or the seam of the sky, where the circle jumps: all of it, or nothing.
         distance = np.hypot(*offsets(sky, (lon, lat), *np.indices(sky.shape)))
         far = float(np.nanmin(distance, initial=180.0)) > radius + _pixel_radius(sky)
         return slice(0, 0 if far else sky.shape[0]), slice(0, 0 if far else sky.shape[1])
@@ -263,6 +264,13 @@ def _circle(lon: float, lat: float, radius: float) -> tuple[Floats, Floats]:
     return np.degrees(lon_0 + np.arctan2(across, along)), np.degrees(np.arcsin(np.clip(sine, -1, 1)))
 
 
+@lru_cache(maxsize=64)
 def _pixel_radius(sky: SkyGrid) -> float:
-    """Angle that no corner of a pixel lies from its centre, deg; generous, for pixels are wider off the equator."""
-    return 2 * float(np.hypot(*sky.pixel_scales))
+    """Angle that no corner of a pixel lies from another one, deg; 180 where pixels reach beyond the rim of the sky."""
+    corner = _corner_vectors(sky)
+    across = [
+        np.linalg.norm(corner[1:, 1:] - corner[:-1, :-1], axis=-1),
+        np.linalg.norm(corner[1:, :-1] - corner[:-1, 1:], axis=-1),
+    ]
+    longest = float(np.max(across)) if np.isfinite(across).all() else 2.0
+    return float(np.degrees(2 * np.arcsin(min(longest / 2, 1.0))))

@@ -1,5 +1,6 @@
 """One model before one dataset: the pixels that it reaches, and the counts there as its parameters change."""
 
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -20,7 +21,7 @@ from xonoff.errors import ModelError
 from xonoff.geometry import Geom, geom, own_grid, sky_dims, sky_grid
 from xonoff.irf import Method, edisp_at, exposure_in
 from xonoff.models.integration import integral
-from xonoff.models.shapes import ConstantSource, TemplateSource, check_shape
+from xonoff.models.shapes import TemplateSource, check_shape
 from xonoff.models.skymodel import SkyModel
 from xonoff.models.spectra import TemplateSpectrum
 from xonoff.nearby import Nearby
@@ -31,7 +32,7 @@ from xonoff.spread import Profile, Support, spread
 from xonoff.stats.threads import product
 from xonoff.units import Position, lonlat_in
 
-__all__ = ["Source", "position_of", "reaches"]
+__all__ = ["Source", "checked_position", "position_of", "reach_of", "reaches"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -44,6 +45,8 @@ NORMS: dict[type[Model], str] = {
     SmoothlyBrokenPowerLaw1D: "amplitude",
     TemplateSpectrum: "norm",
 }
+#: Factors of a norm that are kept as such: beyond it, or where it is negative, counts are worked out anew.
+MODEST = 1e-100
 #: Square centimetres of a square metre: fluxes are per cm2, the exposure is in m2 s.
 CM2 = 1e4
 
@@ -87,26 +90,29 @@ class Source:
         self._true = axis_edges(ds, "energy_true")
         self._frames = {name: _frame(ds, name) for name in ("psf", "edisp") if name in ds}
         shape = (1, 1) if self._geom.sky is None else self._geom.sky.shape
-        self._exposures = Nearby(lambda rows, columns: exposure_in(ds, rows, columns) * CM2, shape)
+        self._exposures = Nearby(partial(_exposure, ds), shape)
         self._psf: Profile | None = None
         self._edisp: Floats | None = None
         self._read_at: tuple[float, float] | None = None
-        self._spectral, self._spatial = self._parameters()
-        self._place()
-        self._weigh()
+        self._known: tuple[Floats, Floats] | None = None
+        self.refresh()
 
     def refresh(self) -> None:
         """Predict anew what follows from the parameters of the model that have changed."""
         spectral, spatial = self._parameters()
-        changed = np.flatnonzero(spectral != self._spectral)
-        if not np.array_equal(spatial, self._spatial):
+        known, self._known = self._known, None  # until all is worked out, for it may fail
+        if known is None or not np.array_equal(spatial, known[1]):
             self._place()
             self._weigh()
-        elif changed.tolist() == [self._norm] and self._spectral[changed[0]] != 0:
-            self.factor *= spectral[changed[0]] / self._spectral[changed[0]]
-        elif changed.size:
-            self._weigh()
-        self._spectral, self._spatial = spectral, spatial
+        else:
+            changed = np.flatnonzero(spectral != known[0])
+            norm = changed.tolist() == [self._norm] and known[0][changed[0]] != 0
+            ratio = spectral[changed[0]] / known[0][changed[0]] if norm else np.nan
+            if MODEST < ratio < 1 / MODEST and MODEST < ratio * self.factor < 1 / MODEST:
+                self.factor *= ratio
+            elif changed.size:
+                self._weigh()
+        self._known = spectral, spatial
 
     def by_flux(self, slope: Floats) -> Floats:
         """Derivative of a sum over bins by the flux that is `seen`: (energy_true, energy).
@@ -132,18 +138,13 @@ class Source:
     def _place(self) -> None:
         """Find the pixels that the shape reaches, and the response there."""
         sky, shape = self._geom.sky, self.model.spatial
-        if sky is None:  # a spectrum of a region, which takes all events
+        checked_position(self.model, self._geom)
+        if sky is None or shape is None:  # a spectrum of a region, which takes all events
             self._respond()
             support = Support(np.zeros(1, dtype=np.intp), np.ones((1, 1)))
-        elif shape is None:
-            raise ModelError(
-                f"{self.model.name}: a model without shape before a map found: give it one, such as "
-                "spatial=PointSource(83.63, 22.01), or take ds.onoff.to_spectrum"
-            )
         else:
-            check_shape(shape)  # its parameters may have been set to anything
             position = self._position(sky.frame)
-            if reaches(self.model, self._ds, position, sky):
+            if reaches(position, reach_of(self.model, self._ds), sky):
                 self._respond()
                 support = spread(shape, position, sky, self._psf, self._beyond)
             else:
@@ -166,20 +167,21 @@ class Source:
         at = self._position("icrs" if self._geom.sky is None else self._geom.sky.frame)
         if self._read_at == at:
             return
-        self._psf, self._edisp, self._read_at = None, None, at
+        self._psf, self._edisp, self._read_at = None, None, None
         if self.model.psf and "psf" in self._ds and self._geom.sky is not None:
             values, radii = psf_profile(self._ds, self._position(self._frames["psf"]), self._interpolation)
             self._psf = values.values, radii
         if self.model.edisp and "edisp" in self._ds:
             matrix = edisp_at(self._ds, self._position(self._frames["edisp"]), self._interpolation)
             self._edisp = np.nan_to_num(np.asarray(matrix.values, dtype=np.float64))
+        self._read_at = at
 
     def _weigh(self) -> None:
         """Weigh the response with the spectrum."""
-        self.factor = 1.0
-        self.counts = product(self._exposure, self.seen())
+        counts = product(self._exposure, self.seen())
         if self._by_energy:
-            self.counts *= self._shares
+            counts *= self._shares
+        self.counts, self.factor = counts, 1.0
 
     def seen(self) -> Floats:
         """Flux of each true energy that is seen at each energy, cm-2 s-1: (energy_true, energy)."""
@@ -195,20 +197,41 @@ class Source:
         return matrix
 
 
+def _exposure(ds: xr.Dataset, rows: slice, columns: slice) -> Floats:
+    """Exposure in the units of fluxes, cm2 s."""
+    return exposure_in(ds, rows, columns) * CM2
+
+
 def _frame(ds: xr.Dataset, name: str) -> str:
     """Name of the frame of the sky that a response is on; any, if it is on none."""
     grid = own_grid(ds, name)
     return sky_grid(ds, grid).frame if any(dim in ds[name].dims for dim in sky_dims(ds, grid)) else "icrs"
 
 
-def reaches(model: SkyModel, ds: xr.Dataset, position: Position, sky: SkyGrid) -> bool:
-    """Tell whether events of a model may lie in a part of a map, by the extent of its shape and of the PSF."""
-    shape = model.spatial
-    if shape is None or isinstance(shape, ConstantSource):
-        return True
+def reach_of(model: SkyModel, ds: xr.Dataset) -> float:
+    """Distance from its position up to which a model gives events: the extent of its shape and of the PSF, deg."""
     psf = float(axis_edges(ds, "rad")[-1]) if model.psf and "psf" in ds else 0.0
-    rows, columns = window_around(sky, position, shape.extent + psf)
+    return 180.0 if model.spatial is None else min(model.spatial.extent + psf, 180.0)
+
+
+def reaches(position: Position, reach: float, sky: SkyGrid) -> bool:
+    """Tell whether a part of a map may lie within a distance of a position."""
+    if reach >= 180:
+        return True
+    rows, columns = window_around(sky, position, reach)
     return bool(rows.start < rows.stop and columns.start < columns.stop)
+
+
+def checked_position(model: SkyModel, where: Geom) -> SkyCoord:
+    """Position of a model, as `position_of`, whose shape is one, and there if it is wanted."""
+    if where.sky is not None and model.spatial is None:
+        raise ModelError(
+            f"{model.name}: a model without shape before a map found: give it one, such as "
+            "spatial=PointSource(83.63, 22.01), or take ds.onoff.to_spectrum"
+        )
+    if model.spatial is not None:
+        check_shape(model.spatial)  # its parameters may have been set to anything
+    return position_of(model, where)
 
 
 def position_of(model: SkyModel, where: Geom) -> SkyCoord:

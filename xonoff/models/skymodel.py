@@ -95,7 +95,7 @@ def model_list(models: SkyModel | Iterable[SkyModel]) -> list[SkyModel]:
     ModelError
         If something is no sky model, or a name comes twice.
     """
-    listed: Sequence[Any] = [models] if isinstance(models, SkyModel) else list(models)
+    listed: Sequence[Any] = [models] if isinstance(models, SkyModel) or not isinstance(models, Iterable) else [*models]
     for model in listed:
         if not isinstance(model, SkyModel):
             raise ModelError(

@@ -1,0 +1,101 @@
+"""The free parameters of sky models as one vector, which changes as a whole or not at all."""
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from astropy.modeling import Model
+
+from xonoff.errors import ModelError
+from xonoff.models.skymodel import SkyModel, named_parameters
+
+__all__ = ["FreeParameters"]
+
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+
+class FreeParameters:
+    """Parameters that are neither fixed nor tied.
+
+    Parameters
+    ----------
+    models : list of SkyModel
+        Kept; their tied parameters are set at once, by the rules that astropy has in ``tied``.
+
+    Attributes
+    ----------
+    names : list of str
+        Full names, such as "crab.amplitude".
+
+    Examples
+    --------
+    >>> from xonoff.models import PowerLaw1D
+    >>> free = FreeParameters([SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6, fixed={"x_0": True}))])
+    >>> free.names, free.values.tolist()
+    (['crab.amplitude', 'crab.alpha'], [3.5e-11, 2.6])
+    """
+
+    def __init__(self, models: list[SkyModel]) -> None:
+        named = named_parameters(models)
+        self._parameters = [p for p in named.values() if not p.fixed and not p.tied]
+        self.names = [name for name, p in named.items() if not p.fixed and not p.tied]
+        parts = [part for model in models for part in model.parts]
+        self._tied = [(part, name, rule) for part in parts for name, rule in part.tied.items() if callable(rule)]
+        self._tie()
+
+    @property
+    def values(self) -> Floats:
+        """Values as they are, an array of its own."""
+        return np.array([float(p.value) for p in self._parameters])
+
+    def set(self, values: npt.ArrayLike, then: Callable[[], None]) -> None:
+        """Set all values, and what is tied to them; after an error they are what they were.
+
+        Parameters
+        ----------
+        values : array_like
+            In the order of ``names``.
+        then : callable
+            What is to be done with them, whose errors count too.
+
+        Raises
+        ------
+        ModelError
+            Unless there is one finite number for each.
+        """
+        before = self.values
+        try:
+            wanted = np.asarray(values, dtype=np.float64)
+        except (TypeError, ValueError):
+            wanted = np.array(np.nan)
+        if wanted.shape != before.shape or not np.isfinite(wanted).all():
+            raise ModelError(
+                f"values: {values!s:.80} found, a finite number for each of the {len(self.names)} parameters accepted: "
+                f"{', '.join(self.names)}"
+            )
+        try:
+            self._write(wanted)
+            then()
+        except Exception:
+            self._write(before)
+            raise
+
+    def is_of(self, number: int, part: Model) -> bool:
+        """Tell whether a parameter is one of a spectrum or of a shape."""
+        return any(self._parameters[number] is getattr(part, name) for name in part.param_names)
+
+    def bounds(self, number: int) -> tuple[float, float]:
+        """Bounds of a parameter, infinite where it has none."""
+        low, high = self._parameters[number].bounds
+        return -np.inf if low is None else float(low), np.inf if high is None else float(high)
+
+    def _write(self, values: Floats) -> None:
+        for parameter, value in zip(self._parameters, values, strict=True):
+            if parameter.value != value:
+                parameter.value = value
+        self._tie()
+
+    def _tie(self) -> None:
+        for part, name, rule in self._tied:
+            setattr(part, name, rule(part))
