@@ -138,7 +138,8 @@ def test_degenerate_parameters_are_told():
 
 def test_a_width_stays_within_its_bounds():
     ds = make(3)
-    model = SkyModel("a", PowerLaw1D(1e-12, 1, 2.3, fixed=FIXED), GaussianSource(83.6, 22.013, 0.05))
+    shape = GaussianSource(83.6, 22.013, 0.05, bounds={"sigma": (0, 5)})
+    model = SkyModel("a", PowerLaw1D(1e-12, 1, 2.3, fixed=FIXED), shape)
     result = fit(ds, model)
     assert result.models[0].spatial.sigma.value >= 1e-6
 

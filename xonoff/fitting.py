@@ -272,9 +272,7 @@ def _check(likelihood: Likelihood, minos: list[str]) -> None:
 
 def _limits(likelihood: Likelihood) -> Floats:
     """Bounds of the free parameters, (parameter, 2)."""
-    named = named_parameters(likelihood.models)
-    ends = [named[name].bounds for name in likelihood.parameters]
-    return np.array([[-np.inf if low is None else low, np.inf if high is None else high] for low, high in ends])
+    return np.array([likelihood.bounds(name) for name in likelihood.parameters])
 
 
 def _scales(likelihood: Likelihood, limits: Floats) -> Floats:

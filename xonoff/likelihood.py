@@ -92,6 +92,10 @@ class Likelihood:
         """Their values, those of the last call."""
         return self._free.values
 
+    def bounds(self, name: str) -> tuple[float, float]:
+        """Bounds of a parameter, infinite where it has none."""
+        return self._free.bounds(self._free.names.index(name))
+
     def __call__(self, values: npt.ArrayLike | None = None) -> float:
         """WStat of all datasets, -2 ln L.
 
@@ -155,10 +159,9 @@ class Likelihood:
 
     def _along(self, number: int) -> float:
         """Derivative by a position or a size."""
-        here, found = self.values, []
+        here = self.values
         ends = np.clip(here[number] + np.array([ANGLE, -ANGLE]), *self._free.bounds(number))
-        for end in ends:
-            found.append(self(np.where(np.arange(here.size) == number, end, here)))
+        found = [self(np.where(np.arange(here.size) == number, end, here)) for end in ends]
         self._free.set(here, lambda: None)
         return float((found[0] - found[1]) / (ends[0] - ends[1]))
 

@@ -20,7 +20,7 @@ from xonoff.models import SkyModel, model_list, models_of
 from xonoff.models.free import FreeParameters
 from xonoff.schema import VARIABLES
 from xonoff.skygrid import SkyGrid
-from xonoff.source import Source, checked_position, reach_of, reaches
+from xonoff.source import Source, check_model, position_of, reach_of, reaches
 
 __all__ = [
     "BEYOND",
@@ -216,7 +216,9 @@ def _lazy(
     from dask.delayed import delayed
 
     chunks, sky = _chunks(ds, where), where.sky
-    positions = [checked_position(model, where) for model in models]
+    for model in models:
+        check_model(model, where)
+    positions = [position_of(model, where) for model in models]
     reach = [reach_of(model, ds) for model in models]
     near = [sky is None or reaches(at, far, sky) for at, far in zip(positions, reach, strict=True)]
     responses = [

@@ -32,7 +32,7 @@ from xonoff.spread import Profile, Support, spread
 from xonoff.stats.threads import product
 from xonoff.units import Position, lonlat_in
 
-__all__ = ["Source", "checked_position", "position_of", "reach_of", "reaches"]
+__all__ = ["Source", "check_model", "position_of", "reach_of", "reaches"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
@@ -138,7 +138,7 @@ class Source:
     def _place(self) -> None:
         """Find the pixels that the shape reaches, and the response there."""
         sky, shape = self._geom.sky, self.model.spatial
-        checked_position(self.model, self._geom)
+        check_model(self.model, self._geom)
         if sky is None or shape is None:  # a spectrum of a region, which takes all events
             self._respond()
             support = Support(np.zeros(1, dtype=np.intp), np.ones((1, 1)))
@@ -222,16 +222,15 @@ def reaches(position: Position, reach: float, sky: SkyGrid) -> bool:
     return bool(rows.start < rows.stop and columns.start < columns.stop)
 
 
-def checked_position(model: SkyModel, where: Geom) -> SkyCoord:
-    """Position of a model, as `position_of`, whose shape is one, and there if it is wanted."""
+def check_model(model: SkyModel, where: Geom) -> None:
+    """Refuse a model that has no shape before a map, or one whose parameters have been set to what is no shape."""
     if where.sky is not None and model.spatial is None:
         raise ModelError(
             f"{model.name}: a model without shape before a map found: give it one, such as "
             "spatial=PointSource(83.63, 22.01), or take ds.onoff.to_spectrum"
         )
     if model.spatial is not None:
-        check_shape(model.spatial)  # its parameters may have been set to anything
-    return position_of(model, where)
+        check_shape(model.spatial)
 
 
 def position_of(model: SkyModel, where: Geom) -> SkyCoord:

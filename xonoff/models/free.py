@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from astropy.modeling import Model
+from astropy.modeling import Model, Parameter
 
 from xonoff.errors import ModelError
 from xonoff.models.skymodel import SkyModel, named_parameters
@@ -41,6 +41,8 @@ class FreeParameters:
         self._parameters = [p for p in named.values() if not p.fixed and not p.tied]
         self.names = [name for name, p in named.items() if not p.fixed and not p.tied]
         parts = [part for model in models for part in model.parts]
+        own = {id(getattr(part, name)): _declared(part, name) for part in parts for name in part.param_names}
+        self._declared = [own[id(p)] for p in self._parameters]
         self._tied = [(part, name, rule) for part in parts for name, rule in part.tied.items() if callable(rule)]
         self._tie()
 
@@ -86,9 +88,9 @@ class FreeParameters:
         return any(self._parameters[number] is getattr(part, name) for name in part.param_names)
 
     def bounds(self, number: int) -> tuple[float, float]:
-        """Bounds of a parameter, infinite where it has none."""
-        low, high = self._parameters[number].bounds
-        return -np.inf if low is None else float(low), np.inf if high is None else float(high)
+        """Bounds of a parameter, within those that its class has; infinite where there are none."""
+        (low, high), (least, most) = (_ends(p.bounds) for p in (self._parameters[number], self._declared[number]))
+        return max(low, least), min(high, most)
 
     def _write(self, values: Floats) -> None:
         for parameter, value in zip(self._parameters, values, strict=True):
@@ -99,3 +101,14 @@ class FreeParameters:
     def _tie(self) -> None:
         for part, name, rule in self._tied:
             setattr(part, name, rule(part))
+
+
+def _declared(part: Model, name: str) -> Parameter:
+    """Parameter as the class of a model has it; of a compound, which has no class of its own, the parameter itself."""
+    found = getattr(type(part), name, None)
+    return found if isinstance(found, Parameter) else getattr(part, name)
+
+
+def _ends(bounds: tuple[float | None, float | None]) -> tuple[float, float]:
+    low, high = bounds
+    return -np.inf if low is None else float(low), np.inf if high is None else float(high)
