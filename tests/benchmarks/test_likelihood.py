@@ -1,0 +1,81 @@
+"""One value of the statistic, and a fit with its errors, of a point source in 20 x 500 x 500 bins, beside gammapy."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.special import ndtr
+
+import xonoff
+from xonoff.axes import axis_edges
+from xonoff.models import PointSource, PowerLaw1D, SkyModel
+
+Measure = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def seen(ds: xr.Dataset) -> xr.Dataset:
+    """A simulated source seen with a PSF of 0.05 to 0.1 deg and 15 % energy resolution, the whole map in the mask."""
+    rad, true = ds.rad.values, ds.energy_true.values
+    sigma = np.linspace(0.1, 0.05, true.size)[:, None]
+    psf = np.exp(-0.5 * (rad / sigma) ** 2) / (2 * np.pi * np.radians(sigma) ** 2)
+    edisp = np.diff(ndtr(np.log(axis_edges(ds, "energy") / true[:, None]) / 0.15), axis=1)
+    tables = {"psf": psf, "edisp": edisp}
+    changed = {
+        name: ds[name].copy(data=np.broadcast_to(table[..., None, None], ds[name].shape).astype(np.float32))
+        for name, table in tables.items()
+    }
+    exposures = {n: ds[n].copy(data=np.full(ds[n].shape, 1e9, np.float32)) for n in ds if "exposure" in str(n)}
+    whole = ds.assign({**changed, **exposures, "mask_safe": xr.ones_like(ds.mask_safe)})
+    return whole.onoff.fake(0.1 * whole.acceptance, 1, source(1e-11, 83.65))
+
+
+def source(amplitude: float = 9e-12, lon: float = 83.63) -> SkyModel:
+    return SkyModel("a", PowerLaw1D(amplitude, 1, 2.3, fixed={"x_0": True}), PointSource(lon, 22.01))
+
+
+@pytest.fixture(scope="module")
+def seen_peer(seen: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    datasets = pytest.importorskip("gammapy.datasets", reason="gammapy 2.1 is not installed: make bench")
+    modeling = pytest.importorskip("gammapy.modeling.models")
+    path = tmp_path_factory.mktemp("bench") / "fit.fits"
+    seen.onoff.to_fits(path)
+    peer = datasets.MapDatasetOnOff.read(path)
+    spectrum = modeling.PowerLawSpectralModel(amplitude="9e-12 TeV-1 s-1 cm-2", index=2.3)
+    place = modeling.PointSpatialModel(lon_0="83.63 deg", lat_0="22.01 deg", frame="icrs")
+    peer.models = [modeling.SkyModel(spectrum, place, name="a")]
+    return peer
+
+
+def test_value_xonoff(measure: Measure, seen: xr.Dataset) -> None:
+    likelihood = xonoff.Likelihood(seen, source())
+
+    def again() -> float:
+        return likelihood(likelihood.values + np.array([1e-15, 1e-5, 1e-5, 1e-5]))
+
+    measure(again, group="stat_sum at other parameters", rounds=20)
+
+
+def test_value_gammapy(measure: Measure, seen_peer: Any) -> None:
+    position = seen_peer.models["a"].parameters["lon_0"]
+
+    def again() -> Any:
+        position.value += 1e-5
+        return seen_peer.stat_sum()
+
+    measure(again, group="stat_sum at other parameters", rounds=2)
+
+
+def test_fit_xonoff(measure: Measure, seen: xr.Dataset) -> None:
+    result = measure(lambda: xonoff.fit(seen, source()), group="fit", rounds=3)
+    assert result.success
+
+
+def test_fit_gammapy(benchmark: Any, seen_peer: Any) -> None:
+    modeling = pytest.importorskip("gammapy.modeling")
+    datasets = pytest.importorskip("gammapy.datasets")
+    benchmark.group = "fit"
+    fitted = benchmark.pedantic(lambda: modeling.Fit().run(datasets.Datasets([seen_peer])), rounds=1, iterations=1)
+    print(f"\nfit of gammapy: success {fitted.success}")  # it may leave the map
