@@ -427,7 +427,10 @@ def wstat_change(bins: Any, rows: NDArray[np.intp], signal: Any, slope: Any) -> 
             n_on, n_off, alpha = row[e], row[energies + e], row[2 * energies + e]
             null, mu_sig = row[3 * energies + e], signal[i, e]
             slope[i, e] = 0.0
-            if null <= math.inf:  # not NaN; where it is infinite, the signal is all that makes the counts possible
+            if null < math.inf and n_on == 0.0 and mu_sig >= 0.0:  # most bins: the background does not see the signal
+                total += 2.0 * mu_sig
+                slope[i, e] = 2.0
+            elif null <= math.inf:  # not NaN; where it is infinite, the signal is all that makes the counts possible
                 total += _wstat(n_on, n_off, alpha, mu_sig) - (null if null < math.inf else 0.0)
                 expected = mu_sig + alpha * _mu_off(n_on, n_off, alpha, mu_sig)
                 slope[i, e] = 2.0 - (2.0 * n_on / expected if n_on > 0.0 else 0.0)
