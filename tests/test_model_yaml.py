@@ -120,6 +120,7 @@ def test_there_and_back(tmp_path):
 @settings(max_examples=50, deadline=None)
 @given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3))
 def test_every_float_comes_back_bit_by_bit(values):
+    values[1] = abs(values[1]) or 1.0  # an energy
     text = yaml.safe_dump(models_to_dict(SkyModel("m", PowerLaw1D(*values))))
     (back,) = models_from_dict(yaml.safe_load(text))
     assert back.spectral.parameters.tobytes() == np.array(values).tobytes()
@@ -276,6 +277,32 @@ TABLE = "{type: template, energy: {data: %s, unit: TeV}, values: {data: [1.0e-9,
         ("a: &x [*x]\ncomponents: []", FormatError, "line 1: anchors and aliases"),
         (f"a: &x [{'b,' * 1001}]", FormatError, "line 1: anchors .* accepted for up to 1000 plain values only"),
         ("a: &x {b: [1]}\nb: {<<: *x}", FormatError, "line 1: anchors and aliases"),
+        (
+            f"a: &x [{'1,' * 1000}]\nb: [{'*x,' * 100}]",
+            FormatError,
+            "line 2: aliases .* more than 100000 values",
+        ),
+        (
+            f"a: &x {{{'1: 2,' * 1}}}\nb: [{'{<<: *x},' * 40000}]",
+            FormatError,
+            "line 2: aliases .* more than 100000 values",
+        ),
+        (f"a: &x 1\nb: [{'*x,' * 100001}]", FormatError, "line 2: aliases .* more than 100000 values"),
+        (
+            "components: []\ncomponents: []",
+            FormatError,
+            "line 2: key 'components' found twice in one mapping",
+        ),
+        ('a: {b: 1, "b": 2}', FormatError, "line 1: key 'b' found twice"),
+        (component(INDEX % "2, value: 3"), FormatError, "key 'value' found twice"),
+        (component(INDEX % f"0x{'f' * 9000}"), FormatError, "value: a int too long to show found"),
+        (component(INDEX % "2, unit: dex(1)"), FormatError, r"unit 'dex\(1\)' found, one that converts to ''"),
+        (
+            component("{type: pl, parameters: [{name: amplitude, value: 2, unit: dex(cm-2 s-1 TeV-1)}]}"),
+            FormatError,
+            r"unit 'dex\(cm-2 s-1 TeV-1\)' found",
+        ),
+        (component(spatial="{type: gauss, frame: altaz}"), ModelError, "frame 'altaz' found, one of .*'galactic'"),
         ("a: !!python/object:os.system x", FormatError, "this is no YAML"),
         ("components: [{type: SkyModel, spectral: {type: pl}}]", FormatError, "item 1: no key 'name' found, .*needed"),
         (component(name=3), ModelError, r"item 1 \(3\): name 3 found, text accepted"),
@@ -343,7 +370,18 @@ TABLE = "{type: template, energy: {data: %s, unit: TeV}, values: {data: [1.0e-9,
         (
             component("{type: sbpl, parameters: [{name: index1, value: 1}, {name: ebreak, value: 0}]}"),
             ModelError,
-            "ebreak 0.0 and reference .* above 0",
+            "parameter ebreak: value: 0.0 TeV found, an energy above 0 accepted",
+        ),
+        (
+            component(INDEX.replace("index", "reference") % "0"),
+            ModelError,
+            "reference: value: 0.0 TeV found, an energy",
+        ),
+        (component(INDEX.replace("index", "reference") % "-1"), ModelError, "reference: value: -1.0 TeV found"),
+        (
+            component("{type: sbpl, parameters: [{name: index1, value: 1}, {name: reference, frozen: false}]}"),
+            ModelError,
+            "a reference that is free found, a frozen one accepted",
         ),
         (
             component("{type: sbpl, parameters: [{name: index1, value: 1}, {name: beta, value: 2000}]}"),
@@ -385,6 +423,12 @@ TABLE = "{type: template, energy: {data: %s, unit: TeV}, values: {data: [1.0e-9,
         (component(TABLE % ("[2, 1]", "cm-2 s-1 TeV-1")), ModelError, "increasing energies are wanted"),
         (component(TABLE % ("[1, .nan]", "cm-2 s-1 TeV-1")), FormatError, "energy: data .* found, finite numbers"),
         (component(TABLE % ("[1, a]", "cm-2 s-1 TeV-1")), FormatError, "finite numbers accepted"),
+        (
+            component(TABLE % (f"[{'1,' * 10**5} {'a' * 10**6}]", "cm-2 s-1 TeV-1")),
+            FormatError,
+            "finite numbers accepted",
+        ),
+        (component(TABLE % ("[1, true]", "cm-2 s-1 TeV-1")), FormatError, "finite numbers accepted"),
         (component(TABLE % ("[1, [2]]", "cm-2 s-1 TeV-1")), FormatError, "rows of different lengths"),
         (component(TABLE % ("[1, 2]", "m")), FormatError, "values: unit 'm' found"),
         (component("{type: template, energy: 1, values: 2}"), FormatError, "energy: 1 found, a mapping"),
@@ -485,6 +529,8 @@ def tied():
         (SkyModel("m", absorption()), "a Absorption found here"),
         (SkyModel("m", PowerLaw1D() * Const1D(2)), "a Const1D found here"),
         (SkyModel("m", tied()), "alpha: it is tied by a function"),
+        (SkyModel("m", PowerLaw1D(1e-12, 0, 2)), "x_0: 0.0 TeV found, an energy above 0 accepted"),
+        (SkyModel("m", changed(PowerLaw1D(), alpha=(False, (np.inf, None), None))), "alpha: bounds .* finite ones"),
         (SkyModel("m", PowerLaw1D(np.nan)), "amplitude: nan found, a finite number"),
         (SkyModel("m", ExponentialCutoffPowerLaw1D(1, 1, 1, -3)), "x_cutoff: -3.0 found, a number above 0"),
         (SkyModel("m", SmoothlyBrokenPowerLaw1D(1, 1, 2, 2)), "alpha_1 = alpha_2 found"),

@@ -5,7 +5,7 @@ import xarray as xr
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from matplotlib import pyplot as plt
-from regions import CirclePixelRegion, CircleSkyRegion, PixCoord
+from regions import CirclePixelRegion, CircleSkyRegion, PixCoord, Regions
 
 import xonoff
 from xonoff import quantities
@@ -160,6 +160,70 @@ def test_residuals_take_axes_models_and_dask(ds: xr.Dataset, lazy: xr.Dataset) -
     np.testing.assert_allclose(
         np.ma.filled(image.get_array(), np.nan), residuals(ds, models=crab, smooth=0.1, dim="energy"), atol=1e-6
     )
+
+
+def cube(center: tuple[float, float], **options: object) -> xr.Dataset:
+    geom = xonoff.Geom.create(center, energy=[1, 2, 4], **options)
+    ones = {n: (geom.dims, np.ones(geom.shape), {"units": "1"}) for n in quantities.ON_OFF}
+    return xr.Dataset(ones, geom.coords())
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"width": (360, 180), "pixel_size": 4.0, "projection": "AIT"}, {"60°", "300°", "-30°", "0°"}),
+        ({"width": 4.0, "pixel_size": 0.1, "projection": "TAN"}, {"0°", "90°", "315°", "89.5°", "88.5°"}),
+    ],
+)
+def test_maps_of_the_whole_sky_and_of_a_pole_have_labels_within(options: dict, expected: set[str]) -> None:
+    ds = cube((10, 89.5) if options["projection"] == "TAN" else (0, 0), **options)
+    ax = ds.onoff.plot.counts()
+    ax.figure.canvas.draw()
+    texts = [text for text in ax.texts if text.get_text().endswith("°")]
+    assert {text.get_text() for text in texts} >= expected
+    boxes = [text.get_window_extent() for text in texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert not cube((0, 0), width=4.0, pixel_size=0.1, projection="TAN").onoff.plot.counts().texts
+
+
+@pytest.mark.parametrize(
+    ("region", "message"),
+    [
+        (CirclePixelRegion(PixCoord(0, 0), 5), "reaches off the map"),
+        ([REGION, REGION], r"2 regions found, one accepted: join them with \|"),
+        (Regions([REGION]), r"1 regions found, one accepted: join them with \|"),
+        ("circle", "a str found, a sky or pixel region"),
+    ],
+)
+def test_a_region_is_refused_before_a_figure_is_made(ds: xr.Dataset, region: object, message: str) -> None:
+    with pytest.raises(xonoff.XonoffError, match=message):
+        ds.onoff.plot_residuals(region=region)
+    assert not plt.get_fignums()
+
+
+@pytest.mark.parametrize(
+    ("given", "limits"),
+    [({"vmax": 5}, (-5, 5)), ({"vmin": -3}, (-3, 3)), ({"vmin": -1, "vmax": 4}, (-1, 4)), ({"vmax": None}, None)],
+)
+def test_one_end_of_a_symmetric_scale_stands_for_both(ds: xr.Dataset, given: dict, limits: tuple | None) -> None:
+    for ax in (ds.onoff.plot_residuals(**given), ds.onoff.plot.excess(**given)):
+        low, high = ax.get_images()[0].get_clim()
+        assert low == -high if limits is None else (low, high) == limits
+
+
+def test_maps_of_one_energy(ds: xr.Dataset) -> None:
+    one = ds.isel(energy=3)
+    for name in ("counts", "excess", "significance", "residuals"):
+        ax, expected = (getattr(part.onoff.plot, name)() for part in (one, ds.isel(energy=[3])))
+        shown, same = (np.ma.filled(a.get_images()[0].get_array(), np.nan) for a in (ax, expected))
+        np.testing.assert_allclose(shown, same, rtol=1e-6)
+    with pytest.raises(xonoff.GeometryError, match="region: a map of one energy found"):
+        one.onoff.plot_residuals(region=REGION)
+
+
+def test_a_spectrum_takes_no_arguments_of_a_map(ds: xr.Dataset) -> None:
+    with pytest.raises(xonoff.SchemaError, match="cmap found, arguments of the map of residuals, none accepted"):
+        ds.onoff.to_spectrum(REGION).onoff.plot_residuals(cmap="magma")
 
 
 def test_residuals_where_there_is_nothing(ds: xr.Dataset) -> None:

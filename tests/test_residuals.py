@@ -74,6 +74,16 @@ def test_each_bin_and_sums_follow_the_formulas(seed, projection, method, with_mo
     xr.testing.assert_identical(ds, before)
 
 
+def test_dimensions_may_come_twice_all_at_once_or_without_length(ds):
+    xr.testing.assert_identical(residuals(ds, dim=["energy", "energy"]), residuals(ds, dim="energy"))
+    xr.testing.assert_identical(residuals(ds, dim=...), residuals(ds, dim=("energy", "lat", "lon")))
+    assert residuals(ds, dim=...).shape == ()
+    nothing = residuals(ds.isel(energy=slice(0)), dim="energy")
+    assert nothing.shape == (40, 40)
+    assert nothing.isnull().all()
+    assert residuals(ds.isel(energy=slice(0))).shape == (0, 40, 40)
+
+
 def test_the_accessor_takes_the_models_of_the_dataset(ds):
     carried = ds.onoff.assign_models(CRAB)
     xr.testing.assert_identical(carried.onoff.residuals("diff/model"), residuals(ds, "diff/model", CRAB))
@@ -154,6 +164,43 @@ def test_even_counts_are_even_after_smoothing(ds):
     for method in METHODS:
         plain, smooth = residuals(even, method), residuals(even, method, smooth=0.3)
         np.testing.assert_allclose(smooth, plain, rtol=1e-12)
+
+
+def ones(geom: xonoff.Geom) -> xr.Dataset:
+    values = {"counts": 9.0, "counts_off": 6.0, "acceptance": 1.0, "acceptance_off": 2.0}
+    variables = {name: (geom.dims, np.full(geom.shape, value), {"units": "1"}) for name, value in values.items()}
+    return xr.Dataset(variables, geom.coords())
+
+
+def test_smoothing_where_the_middle_of_the_map_is_off_the_sky():
+    geom = xonoff.Geom.create((0, 0), width=(360, 180), pixel_size=4.0, projection="AIT", energy=[1, 10])
+    noise = ones(geom)
+    noise["counts"] = noise.counts + np.random.default_rng(1).integers(0, 9, noise.counts.shape)
+    corner = noise.isel(y=slice(0, 12), x=slice(0, 20))
+    sky = corner.onoff.geom.sky
+    assert not np.isfinite(sky.pixel_to_sky(9.5, 5.5)).any()
+    plain, smooth = residuals(corner), residuals(corner, smooth=4.0)
+    assert smooth.std() < 0.5 * plain.std()
+    np.testing.assert_allclose(smooth[0, 5, 9], residuals(noise, smooth=4.0)[0, 5, 9], rtol=0.03)
+
+
+@pytest.mark.parametrize("shape", [(1, 360), (3, 360), (21, 36)])
+def test_the_pixels_of_a_row_at_a_pole_are_one_place(shape):
+    sky = xonoff.SkyGrid.create((0, 90), shape=shape, pixel_size=(0.5, 360 / shape[1]))
+    ds = ones(xonoff.Geom(sky, (1.0, 10.0)))
+    ds["counts"] = ds.counts + np.random.default_rng(1).integers(0, 9, ds.counts.shape)
+    smooth = residuals(ds, smooth=0.1)
+    rows = residuals(ds).mean("lon")
+    np.testing.assert_allclose(smooth[0, shape[0] // 2], rows[0, shape[0] // 2], rtol=0.2)
+    assert smooth.std("lon").max() < 1e-9
+
+
+def test_the_widest_smoothing_averages_the_whole_map(ds):
+    total = residuals(ds, dim=("lat", "lon")) / ds.onoff.mask.sum(("lat", "lon"))
+    smooth = residuals(ds, smooth=180.0)
+    for e, mean in enumerate(total):
+        values = smooth[e].values[np.isfinite(smooth[e])]
+        np.testing.assert_allclose(values, mean, rtol=1e-2, atol=1e-3)
 
 
 # -- spectra of regions -----------------------------------------------------------------------------------------------
@@ -264,7 +311,8 @@ def test_dask_gives_the_same_and_stays_lazy(projection, no_compute):
         (lambda ds: residuals(ds, "ratio"), "method 'ratio' found, 'diff', 'diff/model', 'diff/sqrt.model.' accepted"),
         (lambda ds: spectral_residuals(ds, method="sigma"), "method 'sigma' found"),
         (lambda ds: residuals(ds.drop_vars("counts_off")), "no variable counts_off"),
-        (lambda ds: residuals(ds, smooth=0), "smooth: a positive angle is wanted, 0 found"),
+        (lambda ds: residuals(ds, smooth=0), "smooth: a positive angle is wanted, 0 found, up to 180 deg accepted"),
+        (lambda ds: residuals(ds, smooth=1e5), "smooth: a positive angle is wanted, 100000.0 found, up to 180 deg"),
         (lambda ds: residuals(ds, smooth="1 TeV"), "'1 TeV' found, a number in deg"),
         (
             lambda ds: residuals(ds, smooth=0.1, dim=("lat", "lon")),

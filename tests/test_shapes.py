@@ -2,6 +2,7 @@
 
 import itertools
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -236,7 +237,13 @@ def test_one_pixel_and_one_row_are_templates():
         (lambda: GaussianSource(0, 0, 1)(22.01, [10, 183.63]), r"\(22.01, 183.63\) found, finite ones in this order"),
         (lambda: ConstantSource()(np.inf, 0.0), r"\(inf, 0.0\) found"),
         (lambda: ShellSource(0, 0, -1, 1), r"radius = -1.0 found"),
-        (lambda: PointSource(0, 0, frame="nowhere"), r"frame 'nowhere' found, one such as 'icrs' accepted"),
+        *(
+            (
+                partial(PointSource, 0, 0, frame=name),
+                rf"frame '{name}' found, one of \['icrs', 'galactic', 'fk5', .* accepted",
+            )
+            for name in ("nowhere", "altaz", "hadec", "hcrs", "gcrs", "barycentrictrueecliptic", "itrs", "ICRS")
+        ),
         (lambda: TemplateSource(np.ones((2, 2))), r"an array without grid found"),
         (
             lambda: TemplateSource(np.zeros((2, 2)), xonoff.SkyGrid.create((0, 0), shape=(2, 2), pixel_size=1)),

@@ -15,6 +15,7 @@ from scipy import stats as laws
 from test_quantities import spectrum
 
 import xonoff
+from xonoff import simulate
 from xonoff.models import GaussianSource, PointSource, PowerLaw1D, SkyModel
 from xonoff.predict import npred_signal
 from xonoff.simulate import asimov, fake
@@ -112,8 +113,19 @@ def test_draws_of_other_bins_sides_and_seeds_are_independent(mu, other):
 
 def test_an_expectation_that_is_none_has_no_count():
     np.testing.assert_array_equal(draws([np.nan, -1e-9, np.inf, -np.inf, 0.0, -0.0]), [np.nan] * 4 + [0, 0])
-    huge = draws(1e15, 1000)
-    assert abs(huge.mean() / 1e15 - 1) < 1e-6  # float32 holds no more
+    for mu in (1e15, 1e19, 1e30):
+        huge = draws(mu, 1000)
+        assert abs(huge / mu - 1).max() < 1e-6  # float32 holds no more
+
+
+@pytest.mark.parametrize("mu", [1e-3, 3.7, 40, 41.5, 1e4, 1e12])
+def test_the_last_bits_of_an_expectation_make_no_difference(mu):
+    """Not even where one way of drawing gives way to the other."""
+    rounded = np.float64(np.float32(mu))  # no border of the rounding is near
+    near = [rounded * (1 + n * 2.0**-52) for n in (-50, -1, 0, 1, 50)]
+    assert len(set(near)) == 5
+    counts = [draws(value, 20_000) for value in near]
+    assert all((other == counts[0]).all() for other in counts)
 
 
 @settings(max_examples=20, deadline=None)
@@ -155,6 +167,19 @@ def test_a_thousand_fakes_have_the_mean_and_variance_of_poisson():
     on, off = (np.stack([s[side].values.ravel() for s in fakes]) for side in SIDES)
     correlation = [np.corrcoef(a, b)[0, 1] for a, b in zip(on.T, off.T, strict=True)]
     assert 1e-3 < laws.chi2.sf((np.square(correlation) * len(fakes)).sum(), len(correlation)) < 1 - 1e-3
+
+
+@pytest.mark.parametrize("total", [40.0, 60.0])
+def test_counts_are_the_same_where_signal_and_background_make_a_round_number(total, no_compute):
+    """The signal of extended models is added in another order in chunks, so its last bits differ."""
+    ds = make(3, "TAN")
+    chunked = ds.chunk({"energy": 1, "y": 2, "x": 3, "energy_true": 2})
+    background = total - npred_signal(ds, [CRAB, CLOUD])
+    with dask.config.set(scheduler="threads"):
+        one, other = (asimov(d, background, [CRAB, CLOUD]).counts.compute() for d in (ds, chunked))
+        assert not one.equals(other)
+        counts = fake(chunked, background, 1, [CRAB, CLOUD]).counts.compute()
+    xr.testing.assert_identical(counts, fake(ds, background, 1, [CRAB, CLOUD]).counts)
 
 
 CHUNKS = [
@@ -319,6 +344,30 @@ def test_forms_of_a_background(ds, form):
     np.testing.assert_allclose(asimov(ds, given).counts.compute(), expected)
 
 
+def test_a_background_is_placed_by_the_names_of_its_dimensions(ds):
+    square = ds.isel(energy=slice(4), lat=slice(4), lon=slice(4))
+    turned = square.acceptance.variable.transpose("lon", "energy", "lat")
+    np.testing.assert_array_equal(asimov(square, turned).counts, square.acceptance)
+    bare = square.acceptance.drop_vars(list(square.acceptance.coords))
+    np.testing.assert_array_equal(asimov(square, bare.transpose(*turned.dims)).counts, square.acceptance)
+
+
+@pytest.mark.parametrize("dtype", [float, int])
+def test_what_is_masked_is_not_known(ds, dtype):
+    hidden = np.random.default_rng(1).random(ds.counts.shape) < 0.3
+    made = asimov(ds, np.ma.masked_array(np.full(hidden.shape, 2, dtype), hidden))
+    np.testing.assert_array_equal(made.counts, np.where(hidden, np.nan, 2))
+    np.testing.assert_array_equal(np.isnan(made.counts_off), hidden)
+
+
+def test_a_signal_that_is_not_known_leaves_the_off_counts():
+    signal, background, alpha = np.array([[np.nan, 1.0]]), np.array([[2.0, 2.0]]), np.array([[0.5, 0.5]])
+    np.testing.assert_array_equal(simulate._expected(signal, background, alpha), [[[np.nan, 3]], [[4, 4]]])
+    on, off = simulate._draws(signal, background, alpha, key=1)
+    np.testing.assert_array_equal(np.isnan(on), [[True, False]])
+    assert np.isfinite(off).all()
+
+
 # -- Asimov -----------------------------------------------------------------------------------------------------------
 
 
@@ -363,6 +412,16 @@ def test_simulated_counts_travel_through_files(ds, lazy, tmp_path, suffix, chunk
         assert suffix == "fits" or back[side].attrs["seed"] == 9
 
 
+def test_asimov_data_keep_their_off_counts_in_fits_if_they_are_not_rounded(ds, tmp_path):
+    expected = asimov(ds, ds.acceptance * 1e-4)
+    expected.onoff.to_fits(tmp_path / "asimov.fits")
+    back = xonoff.open_dataset(tmp_path / "asimov.fits", round_counts_off=False)
+    for side in SIDES:
+        np.testing.assert_array_equal(back[side], expected[side])
+    rounded = xonoff.open_dataset(tmp_path / "asimov.fits")  # as the documentation warns
+    assert rounded.counts_off.sum() < 0.9 * expected.counts_off.sum()
+
+
 def test_a_simulated_spectrum_travels_through_ogip(ds, tmp_path):
     from regions import CirclePixelRegion, PixCoord
 
@@ -387,11 +446,27 @@ def test_a_simulated_spectrum_travels_through_ogip(ds, tmp_path):
         (lambda ds: fake(ds, "many"), "'many' found, a number without unit"),
         (
             lambda ds: fake(ds, ds.acceptance.assign_coords(energy=ds.energy * 2)),
-            r"(?s)background: energies \[.* TeV found, \[.* TeV accepted",
+            r"background: energy 1.33.* TeV found where the dataset has 0.66.* TeV, .*: reindex the background",
         ),
         (lambda ds: fake(ds, xonoff.cutout.cutout(ds, (83.6, 22), 2.0).acceptance), "different pixels"),
         (lambda ds: fake(ds, -1.0), r"background: -1.0 counts .* 0 or more accepted.*clip\(min=0\)"),
-        (lambda ds: fake(ds, ds.acceptance.where(ds.lat > 22, np.inf)), "background: inf counts"),
+        (
+            lambda ds: fake(ds, ds.acceptance.where(ds.lat > 22, np.inf)),
+            "background and models: inf counts expected in the on",
+        ),
+        (
+            lambda ds: fake(ds, 1e20),
+            r"1e\+20 counts expected in the on region of a bin found, up to 1e\+15 accepted: check",
+        ),
+        (lambda ds: fake(ds, 2e14), r"e\+15 counts expected in the off region of a bin found"),
+        (lambda ds: asimov(ds.assign(acceptance=ds.acceptance.astype(float) * 1e-300), 1e14), r"inf counts .* the off"),
+        (lambda ds: fake(ds, ds), r"background: a Dataset with the variables \['counts', .* found, one array accepted"),
+        (lambda ds: fake(ds, ds.acceptance.variable[:, :5]), "'lat': 5.* found"),
+        (
+            lambda ds: fake(ds, ds.acceptance[..., ::-1].drop_vars("wcs")),
+            "background: lon 81.6.* deg found where .* 85.5",
+        ),
+        (lambda ds: fake(ds, ds.acceptance.assign_coords(lat=ds.lat + 1).drop_vars("wcs")), "background: lat "),
         (lambda ds: asimov(ds, -ds.acceptance), "background: -.* counts"),
         (lambda ds: fake(ds, 1.0, -1), "seed: -1 found, a whole number from 0 up to 2"),
         (lambda ds: fake(ds, 1.0, 2**63), "seed: 9223372036854775808 found"),

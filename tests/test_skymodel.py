@@ -113,6 +113,7 @@ def settled(**settings):
 @settings(max_examples=50, deadline=None)
 @given(values=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=3, max_size=3))
 def test_every_float_comes_back_bit_by_bit(values):
+    values[1] = abs(values[1]) or 1.0  # an energy
     model = SkyModel("m", PowerLaw1D(*values))
     assert from_json(to_json(model))[0].spectral.parameters.tobytes() == model.spectral.parameters.tobytes()
 
@@ -228,7 +229,27 @@ def changed(**entries):
         (lambda: from_json(changed(name=3)), r"name 3 found"),
         (lambda: from_json(changed(psf="yes")), r"psf = 'yes' found"),
         (lambda: from_json(changed(spectral__parameters__alpha__value=10**400)), r"not finite found"),
-        (lambda: from_json(changed(spectral__parameters__alpha__unit=5)), r"unit 5 found"),
+        (lambda: from_json(changed(spectral__parameters__alpha__unit=5)), r"unit '5' found"),
+        (lambda: from_json(changed(spectral__parameters__alpha__unit="dex(m)")), r"unit 'dex\(m\)' found, .*not log"),
+        (lambda: from_json(changed(spectral__parameters__alpha__unit="m" * 10**6)), r"(?s)\A.{,250}\Z"),
+        (lambda: from_json(changed(spectral__parameters__alpha__bounds=["m" * 10**6])), r"(?s)\A.{,250}\Z"),
+        (lambda: from_json(changed(spatial__frame=["m" * 10**6])), r"(?s)\A.{,250}\Z"),
+        (lambda: from_json(changed(**{"spectral__" + "k" * 10**6: 1})), r"(?s)\A.{,350}\Z"),
+        (lambda: from_json(changed(name="n" * 10**6, spectral=3)), r"(?s)\A.{,700}\Z"),
+        (
+            lambda: from_json(changed(spectral__parameters__x_0__value=0)),
+            r"m.spectral.x_0: 0.0 found, an energy above 0",
+        ),
+        (lambda: from_json(changed(spectral__parameters__x_0__value=-1)), r"m.spectral.x_0: -1.0 found, an energy"),
+        (lambda: to_json(SkyModel("m", PowerLaw1D(1, 0, 2))), r"m.x_0: 0.0 found, an energy above 0 accepted"),
+        (lambda: to_json(SkyModel("m", settled(bounds=(np.inf, None)))), r"not finite found"),
+        (lambda: from_json('{"version": true, "models": []}'), r'"version": 1'),
+        (lambda: from_json('{"version": 1.0, "models": []}'), r'"version": 1'),
+        (
+            lambda: from_json('{"version": 1, "models": [], "models": []}'),
+            r"the key 'models' found twice in one object",
+        ),
+        (lambda: from_json(changed().replace('"value": ', '"value": 9, "value": ', 1)), r"the key 'value' found twice"),
         (lambda: from_json(changed().replace(": 1.0,", ": 1e400,", 1)), r"not finite found"),
         (lambda: to_json(SkyModel("m", sum((PowerLaw1D() for _ in range(60)), PowerLaw1D()))), r"50 in each other"),
     ],

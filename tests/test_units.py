@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,14 @@ def test_unit_factor(found: str, accepted: str, factor: float) -> None:
 def test_units_of_another_kind_are_refused(found: str) -> None:
     with pytest.raises(SchemaError, match=f"unit '{found}' found, one that converts to 'TeV' accepted"):
         unit_factor(found, "TeV")
+
+
+@pytest.mark.parametrize(("found", "accepted"), [("dex(TeV)", "TeV"), ("mag(TeV)", "TeV"), ("dex(1)", ""), ("dB", "")])
+def test_logarithmic_units_are_refused(found: str, accepted: str) -> None:
+    with pytest.raises(
+        SchemaError, match=rf"unit '{re.escape(found)}' found, one that converts to '{accepted}' accepted"
+    ):
+        unit_factor(found, accepted)
 
 
 @pytest.mark.parametrize("position", [SkyCoord(83.633, 22.014, unit="deg"), ICRS(83.633 * u.deg, 22.014 * u.deg)])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
+from astropy import units as u
 
 from xonoff import quantities
 from xonoff.axes import axis_edges
@@ -33,6 +34,8 @@ FRAMES = {
 }
 
 
+#: Between parallels around a pole, deg.
+STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 #: Open markers let the others be seen where they lie on each other.
 STYLES: dict[str, dict[str, Any]] = {
     "counts": {"marker": "o", "markerfacecolor": "none"},
@@ -58,17 +61,18 @@ class Plots:
     def counts(self, *, ax: "Axes | None" = None, **style: Any) -> "Axes":
         """Map of the counts, summed over energy within the masks."""
         inside = _valid_counts(self._ds)
-        total = self._ds["counts"].where(inside, 0).sum("energy", dtype=np.float64)
-        return sky_map(total.where(inside.any("energy")), "counts", ax=ax, **style)
+        over = _energy(self._ds)
+        total = self._ds["counts"].where(inside, 0).sum(over, dtype=np.float64)
+        return sky_map(total.where(inside.any(over)), "counts", ax=ax, **style)
 
     def excess(self, *, ax: "Axes | None" = None, **style: Any) -> "Axes":
         """Map of the excess, summed over energy within the masks, on a colour scale symmetric about 0."""
-        total = quantities.excess(quantities.on_off_sums(self._ds, "energy"))
+        total = quantities.excess(quantities.on_off_sums(self._ds, _energy(self._ds)))
         return sky_map(total, "excess counts", ax=ax, symmetric=True, **style)
 
     def significance(self, *, ax: "Axes | None" = None, **style: Any) -> "Axes":
         """Map of the significance of each pixel, summed over energy within the masks, in standard deviations."""
-        total = quantities.significance(self._ds, "energy")
+        total = quantities.significance(self._ds, _energy(self._ds))
         return sky_map(total, "significance (standard deviations)", ax=ax, symmetric=True, **style)
 
     def spectrum(self, *, ax: "Axes | None" = None) -> "Axes":
@@ -88,6 +92,8 @@ class Plots:
     ) -> "Axes | tuple[Axes, Axes]":
         """Map of the residuals, summed over energy within the masks; with a region also their spectrum in it.
 
+        What is refused is refused before a figure is made.
+
         Parameters
         ----------
         method : {"diff", "diff/model", "diff/sqrt(model)"}
@@ -102,7 +108,8 @@ class Plots:
         ax, ax_spectrum : Axes, optional
             For the map, with a WCS projection, and with a region for the spectrum; new ones by default.
         **style
-            Further arguments of `matplotlib.axes.Axes.imshow` for the map.
+            Further arguments of `matplotlib.axes.Axes.imshow` for the map; of ``vmin`` and ``vmax`` one is enough. A
+            spectrum takes none.
 
         Returns
         -------
@@ -119,9 +126,23 @@ class Plots:
         from xonoff.residuals import METHODS, residuals  # here, for astropy.modeling takes long to import
 
         if not sky_dims(self._ds):
+            if style:
+                raise SchemaError(
+                    f"{', '.join(style)} found, arguments of the map of residuals, none accepted for a spectrum: "
+                    "change the axes that are returned"
+                )
             return residual_spectrum(self._ds, region, method, models, ax=ax)
-        total = residuals(self._ds, method, models, smooth=smooth, dim="energy")
+        if isinstance(region, list | tuple) or type(region).__name__ == "Regions":
+            raise SchemaError(f"region: {len(region)} regions found, one accepted: join them with |")
+        if region is not None and not _energy(self._ds):
+            raise GeometryError(
+                "region: a map of one energy found, one with the dimension energy accepted, for the spectrum of the "
+                "region: leave region out, or select the energy with isel(energy=[i])"
+            )
+        total = residuals(self._ds, method, models, smooth=smooth, dim=_energy(self._ds))
         sky = sky_grid(total)
+        if region is not None:
+            region_mask(region, sky)  # refuses it before anything is drawn
         if region is not None and ax is None and ax_spectrum is None:
             figure = _pyplot().figure(figsize=(11, 4.25), layout="constrained")
             ax, ax_spectrum = figure.add_subplot(1, 2, 1, projection=sky.wcs), figure.add_subplot(1, 2, 2)
@@ -163,7 +184,7 @@ def sky_map(
     ax : Axes, optional
         Axes with a WCS projection; new ones by default.
     symmetric : bool
-        Use a two-sided colour scale centred on 0.
+        Use a two-sided colour scale centred on 0; of ``vmin`` and ``vmax`` one stands for both.
     **style
         Further arguments of `matplotlib.axes.Axes.imshow`.
     """
@@ -176,18 +197,20 @@ def sky_map(
     if "norm" not in style:
         finite = values[np.isfinite(values)]
         limit = _bright(np.abs(finite) if symmetric else finite)
-        scale = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if symmetric else {"vmin": 0.0, "vmax": limit}
-        style = scale | style
+        scale: dict[str, Any] = {"vmin": 0.0, "vmax": limit}
+        if symmetric:  # an end that is given alone stands for both
+            ends = [abs(style[end]) for end in ("vmax", "vmin") if style.get(end) is not None]
+            limit = ends[0] if ends else limit
+            scale = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+        style = scale | {key: value for key, value in style.items() if value is not None}
     image = ax.imshow(values, **({"origin": "lower", "interpolation": "nearest"} | style))
     ax.set_facecolor("lightgrey")  # what is masked; no colour of the scales
-    lon, lat = FRAMES.get(sky.frame, ("Longitude", "Latitude"))
-    ax.set_xlabel(f"{lon} ({'deg' if sky.frame == 'galactic' else sky.frame.upper()})")
-    ax.set_ylabel(lat)
     ax.set_title(label.split(" (")[0])
+    _label(ax, sky)
     low, high = image.get_clim()
-    ends = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
+    arrows = {(False, False): "neither", (True, False): "min", (False, True): "max", (True, True): "both"}
     beyond = bool((values < low).any()), bool((values > high).any())
-    colorbar = ax.figure.colorbar(image, ax=ax, shrink=0.85, extend=ends[beyond])
+    colorbar = ax.figure.colorbar(image, ax=ax, shrink=0.85, extend=arrows[beyond])
     colorbar.set_label(label)
     return ax
 
@@ -296,6 +319,43 @@ def _outline(ax: "Axes", region: Any, sky: SkyGrid) -> None:
         within = inside(region, fine)
     ax.autoscale(enable=False)
     ax.contour(x, y, within, levels=[0.5], colors="black", linewidths=1.2)
+
+
+def _energy(ds: xr.Dataset) -> list[str]:
+    """Dimensions that a map is summed over: none where one energy is left of a cube."""
+    return [dim for dim in ("energy",) if dim in quantities.mask(ds).dims]
+
+
+def _label(ax: "Axes", sky: SkyGrid) -> None:
+    """Label the axes; with a grid where the border of the map is off the sky, or a pole is on the map."""
+    names = FRAMES.get(sky.frame, ("Longitude", "Latitude"))
+    ax.set_xlabel(f"{names[0]} ({'deg' if sky.frame == 'galactic' else sky.frame.upper()})")
+    ax.set_ylabel(names[1])
+    y, x = (np.array([0, n - 1]) for n in sky.shape)
+    corners = np.isfinite(sky.pixel_to_sky(x, y[:, None])[0])
+    poles = [pole for pole in (-90.0, 90.0) if sky.contains((0.0, pole))]
+    if sky.separable or not hasattr(ax, "coords") or (corners.any() and not poles):
+        return
+    if corners.any():  # around a pole: meridians, and parallels in steps that the map holds some of
+        reach = min(n * size for n, size in zip(sky.shape, sky.pixel_scales, strict=True)) / 5
+        by = max((step for step in STEPS if step <= reach), default=reach)
+        lats = [np.sign(poles[0]) * (90 - by * n) for n in range(1, 5)]
+        spacing, places = (45, by), [(22.5, lat, lat) for lat in lats]
+        places += [(lon, np.sign(poles[0]) * (90 - 1.5 * by), lon) for lon in range(0, 360, 45)]
+    else:  # of the whole sky
+        spacing, places = (60, 30), [(sky.center[0], lat, lat) for lat in (-60, -30, 30, 60)]
+        places += [(lon, 0, lon) for lon in range(0, 360, 60)]
+    for axis, by in zip(ax.coords, spacing, strict=True):
+        axis.set_ticks(spacing=by * u.deg)
+        axis.set_ticks_visible(False)
+        axis.set_ticklabel_visible(False)
+        axis.set_axislabel_visibility_rule("always")
+        axis.grid(color="black", alpha=0.5, linewidth=0.6)
+    box = {"facecolor": "white", "alpha": 0.6, "linewidth": 0, "pad": 0.5}
+    for lon, lat, angle in places:
+        if sky.contains((lon, lat)):
+            column, row = map(float, sky.sky_to_pixel((lon, lat)))
+            ax.text(column, row, f"{angle:g}°", fontsize="x-small", ha="center", va="center", bbox=box)
 
 
 def _points(ds: xr.Dataset) -> xr.Dataset:

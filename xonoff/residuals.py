@@ -51,10 +51,11 @@ def residuals(
         Those that the dataset carries by default.
     smooth : angle, deg, optional
         Sigma of a Gaussian that counts and prediction of each energy are averaged with, over the pixels within the
-        masks, before they are compared. Its size in pixels is that in the middle of the map.
+        masks, before they are compared; up to 180 deg. Its size in pixels is that in the middle of the map, where that
+        is off the sky that in the plane of the projection. At a pole of a CAR map whole rows are averaged.
     dim : str or iterable of str, optional
-        Dimensions to sum counts and prediction over first, within the masks: "energy" gives a map. By default each bin
-        stands for itself.
+        Dimensions to sum counts and prediction over first, within the masks: "energy" gives a map, ``...`` one number.
+        By default each bin stands for itself.
 
     Returns
     -------
@@ -65,9 +66,9 @@ def residuals(
     Raises
     ------
     SchemaError
-        If there is no such method, or one of the variables is missing.
+        If there is no such method or dimension, or one of the variables is missing.
     GeometryError
-        If a dataset without sky is to be smoothed.
+        If a dataset without sky is to be smoothed, or ``smooth`` is no angle up to 180 deg.
 
     Notes
     -----
@@ -87,10 +88,7 @@ def residuals(
     """
     _check(method)
     n, model, inside = _bins(ds, models)
-    over = [] if dim is None else [dim] if isinstance(dim, str) or not isinstance(dim, Iterable) else list(dim)
-    unknown = [name for name in over if name not in n.dims]
-    if unknown:
-        raise SchemaError(f"dimension {unknown[0]!r} found, {n.dims} accepted")
+    over = _dims(dim, n.dims)
     n, model, inside = _sum(n, inside, over), _sum(model, inside, over), inside.any(over) if over else inside
     sigma = {} if smooth is None else _sigma(ds, n.dims, smooth)
     values = xr.apply_ufunc(
@@ -102,7 +100,8 @@ def residuals(
         dask_gufunc_kwargs={"allow_rechunk": True},
         output_dtypes=[np.float64],
     )
-    template = quantities.mask(ds).isel(dict.fromkeys(over, 0), drop=True)
+    template = quantities.mask(ds)
+    template = template.any(over) if over else template
     found = template.copy(deep=False, data=values.transpose(*template.dims).data)
     found.name, found.attrs = "residuals", {"units": "1", "long_name": METHODS[method]}
     return found if sky_dims(found) else found.drop_vars("wcs", errors="ignore")
@@ -178,6 +177,17 @@ def _check(method: str) -> None:
         raise SchemaError(f"method {method!r} found, {', '.join(map(repr, METHODS))} accepted")
 
 
+def _dims(dim: Any, known: tuple[Hashable, ...]) -> list[Hashable]:
+    """Dimensions as people name them: none, one, several, or all by ``...``."""
+    if dim is None or dim is ...:
+        return [] if dim is None else list(known)
+    over = [dim] if isinstance(dim, str) or not isinstance(dim, Iterable) else list(dict.fromkeys(dim))
+    unknown = [name for name in over if name not in known]
+    if unknown:
+        raise SchemaError(f"dimension {unknown[0]!r} found, {known} accepted")
+    return over
+
+
 def _bins(ds: xr.Dataset, models: Models) -> tuple[xr.Variable, xr.Variable, xr.Variable]:
     """Counts, their prediction, and the valid bins within the masks."""
     model = npred(ds, models).variable
@@ -203,9 +213,13 @@ def _smoothed(array: Any, inside: Any, sigma: tuple[float, ...]) -> Floats:
     """Gaussian filter of what is inside, over the last axes; what is beyond the map is 0."""
     from scipy.ndimage import gaussian_filter
 
-    planes = np.where(inside, array, 0.0).reshape(-1, *inside.shape[inside.ndim - len(sigma) :])
+    sides = inside.shape[inside.ndim - len(sigma) :]
+    planes = np.where(inside, array, 0.0).reshape(-1, *sides)
     made = np.empty(planes.shape)
-    in_threads(lambda i: gaussian_filter(planes[i], sigma, mode="constant", output=made[i]), range(len(planes)))
+    # Cut at 4 sigma, as scipy does; no pixel is farther than the map is long.
+    radius = tuple(int(min(4 * s + 0.5, n - 1)) for s, n in zip(sigma, sides, strict=True))
+    smooth = partial(gaussian_filter, sigma=sigma, mode="constant", radius=radius)
+    in_threads(lambda i: smooth(planes[i], output=made[i]), range(len(planes)))
     return made.reshape(inside.shape)
 
 
@@ -220,18 +234,20 @@ def _scaled(difference: Any, model: Any, inside: Any, *, method: str) -> Floats:
 def _sigma(ds: xr.Dataset, dims: tuple[Hashable, ...], smooth: Value) -> dict[Hashable, float]:
     """Sigma in pixels along the sky dimensions."""
     width = value_in(smooth, "deg")
-    if not 0 < width < np.inf:
-        raise GeometryError(f"smooth: a positive angle is wanted, {smooth!r} found")
+    if not 0 < width <= 180:
+        raise GeometryError(f"smooth: a positive angle is wanted, {smooth!r} found, up to 180 deg accepted")
     sky = sky_dims(ds)
     if len(sky) != 2 or not set(sky) <= set(dims):
         raise GeometryError(f"smooth: a map over two sky dimensions is wanted, dims {dims} found: leave smooth out")
-    return {dim: width / size for dim, size in zip(sky, _pixel_sizes(sky_grid(ds)), strict=True)}
+    grid = sky_grid(ds)
+    with np.errstate(divide="ignore", over="ignore"):  # pixels at a pole have no width
+        return dict(zip(grid.dims(), (width / _pixel_sizes(grid)).tolist(), strict=True))
 
 
-def _pixel_sizes(sky: SkyGrid) -> tuple[float, float]:
-    """Size of the pixel in the middle of a map along (y, x), deg on the sky."""
+def _pixel_sizes(sky: SkyGrid) -> Floats:
+    """Size of the pixel in the middle of a map along (y, x), deg on the sky; where that is off it, in the plane."""
     y, x = ((n - 1) / 2 for n in sky.shape)
     lon, lat = sky.pixel_to_sky([x, x, x - 0.5, x + 0.5], [y - 0.5, y + 0.5, y, y])
     sides = SkyCoord(lon, lat, unit="deg")
-    height, width = sides[::2].separation(sides[1::2]).deg
-    return float(height), float(width)
+    sizes = sides[::2].separation(sides[1::2]).deg
+    return np.where(np.isfinite(sizes), sizes, sky.pixel_scales)

@@ -21,6 +21,8 @@ __all__ = ["asimov", "fake"]
 Floats = npt.NDArray[np.float64]
 #: What is simulated, in the order of the arrays and of the streams of random numbers.
 SIDES = ("counts", "counts_off")
+#: Most counts that may be expected in a bin: more are a mistake in a unit, and float32 has no use for them.
+MOST = 1e15
 
 
 def fake(ds: xr.Dataset, background: Any, seed: int | None = None, models: Models = None) -> xr.Dataset:
@@ -31,8 +33,8 @@ def fake(ds: xr.Dataset, background: Any, seed: int | None = None, models: Model
     ds : Dataset
         With ``acceptance`` and ``acceptance_off``; it needs no counts, and for models an instrument response.
     background : DataArray, array_like or number
-        Counts expected in the on region: of each bin (energy, sky), of each pixel, or one number for all. NaN where it
-        is not known.
+        Counts expected in the on region: of each bin (energy, sky), of each pixel, or one number for all. NaN, or
+        masked in a numpy array, where it is not known. What has named dimensions is placed by them.
     seed : int, optional
         From 0 up to 2**63; a new one by default.
     models : SkyModel or iterable of SkyModel, optional
@@ -43,13 +45,14 @@ def fake(ds: xr.Dataset, background: Any, seed: int | None = None, models: Model
     Dataset
         With new ``counts`` and ``counts_off``, whole numbers in float32, whose attrs name the seed; all else is shared
         with ``ds``. Lazy where an acceptance, the background or the response is. The count of a bin follows from the
-        seed, the position of the bin in the dataset and its expectation alone, whatever the chunks and threads.
+        seed, the position of the bin in the dataset and its expectation, taken to 37 bits, alone, whatever the chunks
+        and threads. Counts above 2**24 are rounded to what float32 holds. FITS files keep the counts, not the seed.
 
     Raises
     ------
     SchemaError
         If an acceptance is missing, the seed is no such number, or the background is of another shape. If a value of
-        it is negative or infinite, which shows in a lazy one when it is computed.
+        it is negative, or more than 1e15 counts are expected in a bin, which shows in lazy ones when they are computed.
     GeometryError
         If the background lies on other bins.
 
@@ -65,8 +68,8 @@ def fake(ds: xr.Dataset, background: Any, seed: int | None = None, models: Model
         n_\mathrm{on} \sim \mathrm{Poisson}(\max(s + b, 0)), \qquad
         n_\mathrm{off} \sim \mathrm{Poisson}(b / \alpha).
 
-    Where the background is NaN both counts are NaN: a bin that nothing is known of is invalid. Where alpha is 0 or
-    invalid there are no off counts, 0; the bin is as valid as its acceptances are.
+    Where the background is NaN both counts are NaN: a bin that nothing is known of is invalid. Where the signal is NaN
+    the on count is. Where alpha is 0 or invalid there are no off counts, 0; the bin is as valid as its acceptances are.
 
     Examples
     --------
@@ -95,7 +98,8 @@ def asimov(ds: xr.Dataset, background: Any, models: Models = None) -> xr.Dataset
     -------
     Dataset
         With new ``counts`` and ``counts_off`` in float64: the expectations in the notes of `fake`, and NaN and 0 as
-        there. WStat of these models is 0.
+        there. WStat of these models is 0. From FITS, read them with ``round_counts_off=False``: by default off counts
+        close to whole numbers are rounded, and those of far less than 1 are gone.
 
     Raises
     ------
@@ -162,18 +166,17 @@ def _lazy(bins: dict[str, xr.Variable], template: xr.DataArray, function: Any, d
 def _on_bins(background: Any, template: xr.DataArray) -> xr.Variable:
     """Background as given, with the names of its dimensions; refused where it is on other bins."""
     if isinstance(background, xr.DataArray):
-        if sky_dims(background) and "wcs" in background.coords:
-            same_grid(background, template)
-        own, other = (array.coords.get("energy") for array in (template, background))
-        if own is not None and other is not None and own.shape == other.shape:
-            energies = small_values(own), small_values(other)
-            if not np.allclose(*energies, rtol=1e-6, atol=0):
-                raise GeometryError(
-                    f"background: energies {energies[1]} TeV found, {energies[0]} TeV accepted: those of the dataset"
-                )
+        _check_labels(background, template)
         array = background.variable
+    elif isinstance(background, xr.Variable):
+        array = background
+    elif isinstance(background, xr.Dataset):
+        names = list(map(str, background.data_vars))
+        raise SchemaError(f"background: a Dataset with the variables {names} found, one array accepted: pick one")
     else:
         values = background if hasattr(background, "chunks") else floats_in(background, "")
+        if np.ma.isMaskedArray(background):
+            values = np.where(np.ma.getmaskarray(background), np.nan, values)
         dims = {n: template.dims[template.ndim - n :] for n in (0, template.ndim - 1, template.ndim)}
         array = xr.Variable(dims.get(values.ndim, tuple(f"axis {i}" for i in range(values.ndim))), values)
     if any(template.sizes.get(dim) != n for dim, n in array.sizes.items()) or array.dtype.kind not in "fiu":
@@ -181,6 +184,28 @@ def _on_bins(background: Any, template: xr.DataArray) -> xr.Variable:
             f"background: {array.dtype} of shape {dict(array.sizes)} found, numbers on {dict(template.sizes)} accepted"
         )
     return array
+
+
+def _check_labels(background: xr.DataArray, template: xr.DataArray) -> None:
+    """Refuse a background whose sky grid, or where it has none positions, or energies are not those of the dataset."""
+    units, near = {"energy": "TeV"}, {"energy": {"rtol": 1e-6, "atol": 0.0}}
+    if sky_dims(background) and "wcs" in background.coords:
+        same_grid(background, template)
+    else:
+        units |= {"lat": "deg", "lon": "deg"}
+    for name, unit in units.items():
+        if not all(name in array.coords and array[name].ndim for array in (template, background)):
+            continue
+        own, other = template[name], background[name]
+        if own.sizes != other.sizes:
+            continue  # which the shape tells
+        found, accepted = small_values(other), small_values(own.transpose(*other.dims))
+        wrong = ~np.isclose(found, accepted, equal_nan=True, **near.get(name, {"rtol": 0.0, "atol": 1e-6}))
+        if wrong.any():
+            raise GeometryError(
+                f"background: {name} {found[wrong][0]} {unit} found where the dataset has {accepted[wrong][0]} {unit}, "
+                "the same bins in the same order accepted: reindex the background"
+            )
 
 
 def _seed(seed: int | None) -> int:
@@ -196,17 +221,22 @@ def _seed(seed: int | None) -> int:
 
 def _expected(signal: Floats, background: Floats, alpha: Floats) -> Floats:
     """Counts expected in the on and in the off region, (2, ...)."""
-    wrong = (background < 0) | (background == np.inf)
-    if wrong.any():
+    if (background < 0).any():
         raise SchemaError(
-            f"background: {background[wrong].min()} counts expected in a bin found, 0 or more accepted, NaN where it "
+            f"background: {np.nanmin(background)} counts expected in a bin found, 0 or more accepted, NaN where it "
             "is not known: set such bins, for example with background.clip(min=0)"
         )
     made = np.empty((2, *np.shape(alpha)))
     np.maximum(signal + background, 0, out=made[0, ...])
-    made[1] = background * 0.0  # NaN where it is
+    made[1] = np.where(np.isnan(background), np.nan, 0.0)
     with np.errstate(over="ignore"):
         np.divide(background, alpha, out=made[1, ...], where=alpha > 0)
+    for side, expected in zip(("on", "off"), made, strict=True):
+        if (expected > MOST).any():
+            raise SchemaError(
+                f"background and models: {np.nanmax(expected):.3g} counts expected in the {side} region of a bin "
+                f"found, up to {MOST:.0e} accepted: check the background, units of models, and both acceptances"
+            )
     return made
 
 

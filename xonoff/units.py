@@ -10,7 +10,7 @@ from astropy.coordinates import SkyCoord
 
 from xonoff.errors import SchemaError
 
-__all__ = ["Position", "Value", "floats_in", "lonlat_in", "unit_factor", "value_in"]
+__all__ = ["Position", "Value", "floats_in", "lonlat_in", "plain_unit", "unit_factor", "value_in"]
 
 #: A number with a unit: a Quantity, a string such as "0.1 deg", or a plain number in the schema's unit.
 Value = Any
@@ -66,7 +66,7 @@ def unit_factor(found: str, accepted: str) -> float:
     Raises
     ------
     SchemaError
-        If the text is no unit, or one of another kind.
+        If the text is no unit, one of another kind, or logarithmic.
 
     Examples
     --------
@@ -74,12 +74,31 @@ def unit_factor(found: str, accepted: str) -> float:
     0.001
     """
     try:
-        factor = float(u.Unit(found).to(u.Unit("" if accepted == "1" else accepted)))
+        factor = float(plain_unit(found).to(u.Unit("" if accepted == "1" else accepted)))
         if not 0 < factor < np.inf:
             raise ValueError(f"a factor of {factor}")
         return factor
     except (TypeError, ValueError) as error:
         raise SchemaError(f"unit {found!r} found, one that converts to {accepted!r} accepted") from error
+
+
+def plain_unit(text: str) -> u.UnitBase:
+    """Unit of a text, whose numbers are multiples of it: not logarithms, as those of dex(m) and mag(AB) are.
+
+    Raises
+    ------
+    ValueError
+        If the text is no such unit.
+
+    Examples
+    --------
+    >>> plain_unit("cm-2 s-1 TeV-1").physical_type == u.Unit("1 / (m2 s J)").physical_type
+    True
+    """
+    unit = u.Unit(text)
+    if not isinstance(unit, u.UnitBase):
+        raise ValueError(f"{text!r} is logarithmic")
+    return unit
 
 
 def lonlat_in(position: Position, frame: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:

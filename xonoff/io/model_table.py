@@ -73,7 +73,12 @@ class Setting:
             factor = 1.0 if parameter.unit is None else float(parameter.unit.to(unit))
         except u.UnitsError as error:
             raise ModelError(f"unit {parameter.unit} found, one that converts to {unit or '1'!r} accepted") from error
-        low, high = (None if bound is None or np.isinf(bound) else float(bound) for bound in parameter.bounds)
+        low, high = (
+            None if bound is None or bound == none else float(bound)
+            for bound, none in zip(parameter.bounds, (-np.inf, np.inf), strict=True)
+        )
+        if not all(math.isfinite(bound) for bound in (low, high) if bound is not None):
+            raise ModelError(f"bounds {(low, high)} found, finite ones accepted, or None for no bound")
         std = None if parameter.std is None else float(parameter.std)
         return cls(float(parameter.value), bool(parameter.fixed), low, high, std).scaled(factor)
 
@@ -179,8 +184,8 @@ def _smooth_from_theirs(theirs: Settings) -> Settings:
     reference, x_break = theirs["reference"], theirs["x_break"].value
     if gap == 0:
         raise ModelError("index1 = index2 found: without a break write a PowerLawSpectralModel")
-    if not reference.fixed or min(reference.value, x_break) <= 0:
-        raise ModelError(f"ebreak {x_break} and reference {reference} found, above 0 and a frozen reference accepted")
+    if not reference.fixed:
+        raise ModelError("a reference that is free found, a frozen one accepted")
     norm = theirs["alpha_1"].value * (math.log(reference.value) - math.log(x_break))
     amplitude = theirs["amplitude"].scaled(_exp(norm - math.copysign(theirs["delta"].value, gap) * math.log(2)))
     changed = {"amplitude": amplitude, "delta": theirs["delta"].scaled(1 / abs(gap))}

@@ -37,6 +37,7 @@ from xonoff.io.model_table import (
 from xonoff.io.model_yaml_writer import Models, models_to_dict
 from xonoff.io.yamlfile import at, check_keys, read_yaml, shown, yaml_text
 from xonoff.models import FLUX_UNIT, Shape, SkyModel, model_list
+from xonoff.models.text import is_numbers
 from xonoff.units import unit_factor
 
 __all__ = [
@@ -336,6 +337,8 @@ def _setting(entry: Entry, twin: Twin) -> Setting:
     value = _number(entry, "value", twin.default, factor)
     if value is None:
         raise FormatError(f"value: {shown(entry['value'])} found, a finite number accepted")
+    if twin.unit == "TeV" and value <= 0:
+        raise ModelError(f"value: {value} TeV found, an energy above 0 accepted")
     low, high = _number(entry, "min", twin.low, factor), _number(entry, "max", twin.high, factor)
     return Setting(value, frozen, low, high, _number(entry, "error", None, factor) or None)
 
@@ -357,12 +360,13 @@ def _number(entry: Entry, key: str, default: float | None, factor: float) -> flo
 def _array(entry: Entry, key: str, unit: str) -> npt.NDArray[np.float64]:
     with at(key):
         check_keys(entry[key], {"data", "unit"}, set())
+        data = entry[key]["data"]
         try:
-            array = np.array(entry[key]["data"])
+            array = np.array(data) if is_numbers(data) else np.empty(0, object)
         except ValueError as error:
             raise FormatError("rows of different lengths found, a table of numbers accepted") from error
         if array.dtype.kind not in "fi" or not np.isfinite(array).all():
-            raise FormatError(f"data {shown(entry[key]['data'])} found, finite numbers accepted")
+            raise FormatError(f"data {shown(data)} found, finite numbers accepted")
         return np.asarray(array * _factor(entry[key]["unit"], unit), dtype=np.float64)
 
 

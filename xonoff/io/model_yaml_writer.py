@@ -159,6 +159,8 @@ def _entries(kind: Kind, ours: Settings) -> list[dict[str, Any]]:
             setting = twin.to_theirs(ours.get(twin.ours))
             if not math.isfinite(setting.value):
                 raise ModelError(f"{setting.value} found, a finite number accepted")
+            if twin.unit == "TeV" and setting.value <= 0:
+                raise ModelError(f"{setting.value} TeV found, an energy above 0 accepted")
         entry = {"name": twin.theirs, "value": setting.value, "unit": twin.unit, "frozen": setting.fixed}
         errors = {} if setting.error is None else {"error": setting.error}
         entries.append({**entry, "min": setting.low, "max": setting.high, **errors})

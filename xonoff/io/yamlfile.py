@@ -1,5 +1,6 @@
 """YAML files that nobody has to trust: of bounded size and depth, made of plain values, and nothing is evaluated."""
 
+import reprlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,11 @@ __all__ = ["at", "check_keys", "read_yaml", "shown", "yaml_text"]
 
 MAX_BYTES = 16 << 20
 MAX_ALIASED = 1000  # values that an alias may stand for
+MAX_REPEATED = 100_000  # values that all aliases of a file may stand for
+#: Looks at the begin of what it shows only, of however many letters and values it is.
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = 200
+SHORT.maxlist = SHORT.maxtuple = SHORT.maxdict = SHORT.maxset = 20
 
 
 def read_yaml(path: Path, key: str, accepted: str, *, aliases: bool = False) -> dict[Any, Any]:
@@ -25,13 +31,13 @@ def read_yaml(path: Path, key: str, accepted: str, *, aliases: bool = False) -> 
         What is accepted in place of something that is no such file, for messages.
     aliases : bool
         Accept anchors and aliases (``&a``, ``*a``) of plain values, and of short lists and mappings of these, as YAML
-        writers put them for a list that is there twice. Aliases of anything else, of which a short text makes a huge
-        content, are always refused.
+        writers put them for a list that is there twice. Aliases of anything else, and of more than 100 000 values in
+        all, of which a short text makes a huge content, are always refused.
 
     Raises
     ------
     FormatError
-        If it is no such file; names it.
+        If it is no such file, or a mapping in it has a key twice; names it.
     FileNotFoundError
         If there is none.
     """
@@ -78,6 +84,20 @@ def _parsed(text: str, aliases: bool) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+        repeated = 0
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            seen = set()
+            for key, _ in node.value:
+                if isinstance(key.value, str) and (key.tag, key.value) in seen:
+                    raise FormatError(
+                        f"line {key.start_mark.line + 1}: key {shown(key.value)} found twice in one mapping, each key "
+                        "accepted once: take one of them out"
+                    )
+                seen.add((key.tag, key.value if isinstance(key.value, str) else id(key)))
+            return node
+
         def compose_node(self, parent: Any, index: Any) -> Any:
             event = self.peek_event()
             anchored = getattr(event, "anchor", None) is not None
@@ -88,6 +108,13 @@ def _parsed(text: str, aliases: bool) -> Any:
                     f"line {event.start_mark.line + 1}: anchors and aliases (& and *) are {accepted}: write values "
                     "out, or put text that begins with & or * in quotes"
                 )
+            if isinstance(event, yaml.AliasEvent):
+                self.repeated += _size(node)
+                if self.repeated > MAX_REPEATED:
+                    raise FormatError(
+                        f"line {event.start_mark.line + 1}: aliases (*) of more than {MAX_REPEATED} values in all "
+                        "found: write values out"
+                    )
             return node
 
     try:
@@ -104,8 +131,17 @@ def _is_small(node: Any) -> bool:
     """Tell whether a node is a plain value, or a short list or mapping of these."""
     if isinstance(node.value, str):
         return True
-    children = [child for item in node.value for child in (item if isinstance(item, tuple) else (item,))]
+    children = _children(node)
     return len(children) <= MAX_ALIASED and all(isinstance(child.value, str) for child in children)
+
+
+def _size(node: Any) -> int:
+    """Values that an alias of a node, which is small, stands for."""
+    return 1 if isinstance(node.value, str) else 1 + len(_children(node))
+
+
+def _children(node: Any) -> list[Any]:
+    return [child for item in node.value for child in (item if isinstance(item, tuple) else (item,))]
 
 
 # -- content ----------------------------------------------------------------------------------------------------------
@@ -152,5 +188,8 @@ def check_keys(entry: Any, needed: set[str], optional: set[str] | None = None) -
 
 def shown(value: Any) -> str:
     """Start of a value, for a message."""
-    text = repr(value)
+    try:
+        text = SHORT.repr(value)
+    except ValueError:  # Python writes no numbers of thousands of digits
+        text = f"a {type(value).__name__} too long to show"
     return text if len(text) <= 80 else f"{text[:80]}..."

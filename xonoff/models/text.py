@@ -5,13 +5,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from astropy import units as u
 from astropy.modeling import CompoundModel, Model, functional_models, powerlaws
 
 from xonoff.errors import ModelError
 from xonoff.models import shapes, spectra
 from xonoff.models.skymodel import SkyModel, check_parameters, model_list
 from xonoff.skygrid import SkyGrid
+from xonoff.units import plain_unit
 
 __all__ = ["from_json", "to_json"]
 
@@ -52,12 +52,16 @@ SHAPES: dict[str, type[shapes.Shape]] = {
 #: Tables that a model is made of, besides its parameters.
 TABLES = {"TemplateSpectrum": ("energy", "values"), "Absorption": ("energy", "redshifts", "depth")}
 OPERATORS = ("+", "-", "*", "/", "**", "|")
-#: Nesting of compounds that a text may have.
-DEPTH = 50
+#: Nesting of compounds that a text may have, and letters of a unit.
+DEPTH, MAX_UNIT = 50, 100
+#: Energies that a power law is divided by.
+ENERGIES = ("x_0", "x_break")
 
 
 def to_json(models: SkyModel | Iterable[SkyModel]) -> str:
     """JSON text of sky models, for ``attrs["models"]`` for example.
+
+    A bound of minus infinity below, or of infinity above, is none, and written as such.
 
     Raises
     ------
@@ -100,11 +104,12 @@ def from_json(text: str) -> list[SkyModel]:
         If the text is not JSON, or anything in it is not of the layout: names the entry, and what is accepted.
     """
     try:
-        data = json.loads(text, parse_constant=_refuse)
+        data = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
     except (ValueError, TypeError, RecursionError) as error:
         raise ModelError(f"models: the text is no JSON ({error}): write it with xonoff.models.to_json") from error
-    if not isinstance(data, dict) or data.get("version") != VERSION or not isinstance(data.get("models"), list):
-        raise ModelError(f'models: {str(data)[:80]!r} found, {{"version": {VERSION}, "models": [...]}} accepted')
+    version = data.get("version") if isinstance(data, dict) else None
+    if type(version) is not int or version != VERSION or not isinstance(data.get("models"), list):
+        raise ModelError(f'models: {_start(data)!r} found, {{"version": {VERSION}, "models": [...]}} accepted')
     return model_list([_model_from_dict(entry) for entry in data["models"]])
 
 
@@ -112,11 +117,22 @@ def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} found")
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Object of JSON; refuses a key that is there twice."""
+    entry: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in entry:
+            raise ValueError(f"the key {_start(key)!r} found twice in one object")
+        entry[key] = value
+    return entry
+
+
 def _model_from_dict(entry: Any) -> SkyModel:
     _keys("model", entry, {"name", "spectral"}, {"spatial", "psf", "edisp"})
     name = entry["name"]
-    spectrum = _spectrum_from_dict(entry["spectral"], f"{name}.spectral", DEPTH)
-    shape = _shape_from_dict(entry["spatial"], f"{name}.spatial") if "spatial" in entry else None
+    where = _start(name)
+    spectrum = _spectrum_from_dict(entry["spectral"], f"{where}.spectral", DEPTH)
+    shape = _shape_from_dict(entry["spatial"], f"{where}.spatial") if "spatial" in entry else None
     return SkyModel(name, spectrum, shape, entry.get("psf", True), entry.get("edisp", True))
 
 
@@ -149,7 +165,9 @@ def _spectrum_from_dict(entry: Any, where: str, depth: int) -> Model:
     if isinstance(entry, dict) and entry.get("type") == "compound":
         _keys(where, entry, {"type", "operator", "left", "right"}, {"name"})
         if entry["operator"] not in OPERATORS or depth == 0:
-            raise ModelError(f"{where}: operator {entry['operator']!r} found, one of {OPERATORS}, not nested so deep")
+            raise ModelError(
+                f"{where}: operator {_start(entry['operator'])!r} found, one of {OPERATORS}, not nested so deep"
+            )
         left, right = (_spectrum_from_dict(entry[side], f"{where}.{side}", depth - 1) for side in ("left", "right"))
         return CompoundModel(entry["operator"], left, right, name=_name(entry, where))
     kind = _kind(entry, where, SPECTRA)
@@ -186,7 +204,7 @@ def _shape_from_dict(entry: Any, where: str) -> shapes.Shape:
     values = _values(kind, entry["parameters"], where)
     if not template:
         if not isinstance(entry["frame"], str):
-            raise ModelError(f"{where}: frame {entry['frame']!r} found, text such as 'icrs' accepted")
+            raise ModelError(f"{where}: frame {_start(entry['frame'])} found, text such as 'icrs' accepted")
         shape: shapes.Shape = _made(lambda: kind(**values, frame=entry["frame"]), entry, where)
         return shape
     image = _floats(entry["image"], f"{where}.image")
@@ -220,8 +238,12 @@ def _parameters_to_dict(model: Model, where: str) -> dict[str, Any]:
                 f"{where}.{name}: it is tied by a function, which text cannot hold: set {name}.tied = False, or keep "
                 "the models in the program"
             )
+        _check_energy(type(model), name, float(parameter.value), f"{where}.{name}")
         entry: dict[str, Any] = {"value": float(parameter.value), "fixed": bool(parameter.fixed)}
-        entry["bounds"] = [None if bound is None or np.isinf(bound) else float(bound) for bound in parameter.bounds]
+        entry["bounds"] = [
+            None if bound is None or bound == none else float(bound)  # one of inf below is refused as no finite number
+            for bound, none in zip(parameter.bounds, (-np.inf, np.inf), strict=True)
+        ]
         if parameter.unit is not None:
             entry["unit"] = parameter.unit.to_string()
         if parameter.std is not None:
@@ -240,20 +262,29 @@ def _values(kind: type[Model], entries: Any, where: str) -> dict[str, Any]:
         value = _number(entry["value"], f"{at}.value")
         unit = entry.get("unit")
         try:
-            if not isinstance(unit, str | None):
-                raise TypeError("text wanted")
-            values[name] = value if unit is None else value * u.Unit(unit)
+            if not isinstance(unit, str | None) or (unit and len(unit) > MAX_UNIT):
+                raise TypeError(f"text of up to {MAX_UNIT} letters wanted")
+            values[name] = value if unit is None else value * plain_unit(unit)
         except (ValueError, TypeError) as error:
-            raise ModelError(f"{at}: unit {unit!r} found, one of astropy accepted") from error
+            accepted = f"one of astropy, not logarithmic, of up to {MAX_UNIT} letters, accepted"
+            raise ModelError(f"{at}: unit {_start(unit)!r} found, {accepted}") from error
+        _check_energy(kind, name, value, at)
         bounds = entry.get("bounds", [None, None])
         if not isinstance(bounds, list) or len(bounds) != 2 or not isinstance(entry.get("fixed", False), bool):
-            raise ModelError(f"{at}: bounds {bounds!r} found, [low, high] with null for none; fixed is true or false")
+            raise ModelError(
+                f"{at}: bounds {_start(bounds)} found, [low, high] with null for none; fixed is true or false"
+            )
         for bound in bounds:
             if bound is not None:
                 _number(bound, f"{at}.bounds")
         if "error" in entry:
             _number(entry["error"], f"{at}.error")
     return values
+
+
+def _check_energy(kind: type[Model], name: str, value: float, where: str) -> None:
+    if kind.__module__ == powerlaws.__name__ and name in ENERGIES and value <= 0:
+        raise ModelError(f"{where}: {value} found, an energy above 0 accepted")
 
 
 def _made(make: Any, entry: dict[str, Any], where: str) -> Any:
@@ -281,32 +312,44 @@ def _name_to_dict(model: Model, where: str) -> dict[str, Any]:
 def _name(entry: dict[str, Any], where: str) -> str | None:
     name = entry.get("name")
     if not isinstance(name, str | None):
-        raise ModelError(f"{where}: name {str(name)[:80]!r} found, text accepted")
+        raise ModelError(f"{where}: name {_start(name)!r} found, text accepted")
     return name
 
 
 # -- checks -----------------------------------------------------------------------------------------------------------
 
 
+def _start(value: Any) -> str:
+    """Start of a text or value, for a message."""
+    return str(value)[:80]
+
+
+def is_numbers(values: Any) -> bool:
+    """Tell whether values are a number, or lists of numbers in any depth; text in an array would make it huge."""
+    if isinstance(values, list):
+        return all(type(value) in (float, int) or (isinstance(value, list) and is_numbers(value)) for value in values)
+    return type(values) in (float, int)
+
+
 def _keys(where: str, entry: Any, needed: set[str], optional: set[str]) -> None:
     if not isinstance(entry, dict):
-        raise ModelError(f"{where}: {str(entry)[:80]!r} found, an object with {sorted(needed)} accepted")
+        raise ModelError(f"{where}: {_start(entry)!r} found, an object with {sorted(needed)} accepted")
     missing, unknown = needed - set(entry), set(entry) - needed - optional
     if missing or unknown:
-        found = f"no {sorted(missing)[0]!r}" if missing else repr(sorted(unknown)[0])
+        found = f"no {sorted(missing)[0]!r}" if missing else repr(_start(sorted(unknown)[0]))
         raise ModelError(f"{where}: {found} found, {sorted(needed)} needed and {sorted(optional)} optional")
 
 
 def _kind(entry: Any, where: str, known: dict[str, Any]) -> Any:
     name = entry.get("type") if isinstance(entry, dict) else entry
     if not isinstance(name, str) or name not in known:
-        raise ModelError(f"{where}: type {str(name)[:80]!r} found, one of {sorted(known)} accepted")
+        raise ModelError(f"{where}: type {_start(name)!r} found, one of {sorted(known)} accepted")
     return known[name]
 
 
 def _number(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ModelError(f"{where}: {str(value)[:80]!r} found, a number accepted")
+        raise ModelError(f"{where}: {_start(value)!r} found, a number accepted")
     try:
         number = float(value)
     except OverflowError:
@@ -318,7 +361,7 @@ def _number(value: Any, where: str) -> float:
 
 def _floats(values: Any, where: str) -> Any:
     try:
-        array = np.array(values)
+        array = np.array(values) if is_numbers(values) else np.empty(0, object)
     except ValueError as error:
         raise ModelError(f"{where}: rows of different lengths found, a table of numbers accepted") from error
     if array.dtype.kind not in "fiu" or not np.isfinite(array).all():
