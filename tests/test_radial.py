@@ -105,3 +105,57 @@ def test_cutting_leaves_out_no_more_than_it_may(sigma, beyond):
     kept = whole[:, : radii.size] @ circle_weights(radii)
     assert 1 - 1.01 * beyond < kept[0] <= 1 + 1e-12
     assert radii[-1] < 0.7 or sigma * np.sqrt(-2 * np.log(beyond)) > 0.69
+
+
+def table(edges: np.ndarray, heights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    radii = np.concatenate([edges[:1], (edges[1:] + edges[:-1]) / 2, edges[-1:]])
+    values = np.concatenate([heights[:1], heights, heights[-1:]])[None]
+    return values / (values @ circle_weights(radii)), radii
+
+
+LOG = np.concatenate([[0.0], np.geomspace(0.005, 1, 25)])
+TABLES = {
+    "one bin": table(np.array([0, 0.3]), np.ones(1)),
+    "wide bins": table(np.linspace(0, 0.5, 6), np.exp(-((np.arange(5) + 0.5) ** 2) / 2)),
+    "hard edge": table(np.linspace(0, 0.5, 6), np.array([3.0, 2, 2, 1, 1])),
+    "log": table(LOG, np.exp(-(LOG[1:] ** 2) / 0.02)),
+    "from 0.1": table(np.linspace(0.1, 0.5, 5), np.ones(4)),
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("sigma", [0.001, 0.01, 0.03, 0.1, 0.3, 1.0])
+def test_wide_bins_are_followed(name, sigma):
+    """Against a sum over the disc of the PSF, in the plane."""
+    psf, knots = TABLES[name]
+    values, radii = broadened(psf, knots, GaussianSource(0, 0, sigma))
+    steps = [np.linspace(a, b, max(40, int(60 * (b - a) / sigma)) + 1) for a, b in pairwise(knots)]
+    rho = np.concatenate([(part[1:] + part[:-1]) / 2 for part in steps])
+    weight = np.concatenate([np.diff(part) for part in steps]) * 2 * np.pi * rho * np.interp(rho, knots, psf[0])
+    looked = np.unique(np.concatenate([np.linspace(0, 1.05 * knots[-1], 14), knots[-1] + sigma * np.arange(-2, 3)]))
+    for r in looked[looked >= 0]:
+        near = np.abs(rho - r) < 7 * sigma
+        widest = np.pi if r < 7 * sigma else 1.05 * np.arcsin(7 * sigma / r)
+        angle = (np.arange(400) + 0.5) / 400 * min(widest, np.pi)
+        squares = (r - rho[near, None]) ** 2 + 4 * r * rho[near, None] * np.sin(angle / 2) ** 2
+        seen = np.exp(-squares / (2 * sigma**2)).mean(axis=1) * (angle[-1] + angle[0]) / np.pi
+        expected = weight[near] @ seen / (2 * np.pi * sigma**2)
+        assert np.interp(r, radii, values[0], right=0) == pytest.approx(expected, abs=6e-4 * values.max()), r
+
+
+def test_inside_of_the_first_radius_there_is_nothing_for_a_small_source_either():
+    psf, knots = TABLES["from 0.1"]
+    for shape in (
+        GaussianSource(0, 0, 0.001),
+        DiskSource(0, 0, 0.02),
+        DiskSource(0, 0, 0.09),
+        GaussianSource(0, 0, 0.01),
+    ):
+        values, radii = broadened(psf, knots, shape)
+        assert np.interp([0, 0.005], radii, values[0]) == pytest.approx(0, abs=1e-9)
+
+
+def test_few_radii_where_they_do():
+    psf, knots = table(np.linspace(0, 0.66, 67), np.exp(-(((np.arange(66) + 0.5) * 0.01) ** 2) / (2 * 0.1**2)))
+    assert broadened(psf, knots, GaussianSource(0, 0, 0.2))[1].size <= 110
+    assert broadened(psf, knots, GaussianSource(0, 0, 0.05))[1].size <= 215

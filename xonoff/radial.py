@@ -25,8 +25,14 @@ Floats = npt.NDArray[np.float64]
 STEPS = 24
 #: Radii at most beyond those of the PSF.
 MOST = 2000
-#: Bins of the PSF up to which a source counts as small, and points on each half circle of one.
-SMALL, POINTS = 6, 32
+#: Bins of the PSF up to which a source counts as small: a shell, whose averages around circles are slow, and others.
+SMALL_SHELL, SMALL = 6, 1.5
+#: Points on each half circle of a small source, and parts of its radius in which one sees the ends of the PSF.
+POINTS, PARTS = 32, 8
+#: Rings of the PSF to the extent of a source, within which Gauss-Legendre rules of four points do.
+RINGS = 16
+#: Share of its maximum, and of all events, by which a profile may differ from a straight line; halvings to get there.
+STRAIGHT, RING, HALVINGS = 1.5e-4, 1e-5, 12
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 DEG2 = np.radians(1.0) ** 2
 
@@ -92,13 +98,16 @@ def broadened(values: Floats, radii: Floats, shape: Shape) -> tuple[Floats, Floa
         scale = 2 * float(np.hypot(sigma, core(values, radii)))
         last = np.arcsinh(end / scale)
         wider = scale * np.sinh(np.linspace(0, last, int(np.ceil(2 * last * STEPS)) + 1))
-    else:  # where the PSF has its own, and halfway
-        within = np.unique(np.concatenate([[0.0], radii, (radii[1:] + radii[:-1]) / 2]))
+    else:  # where the PSF has its own, halfway, and a source off its edges
+        edges = [0.0, *(edge + part for edge in (radii[0], radii[-1]) for part in (-extent, extent))]
+        within = np.concatenate([edges, radii, (radii[1:] + radii[:-1]) / 2])
         beyond = np.linspace(radii[-1], end, min(int(np.ceil(2 * extent / bins)), MOST) + 1)
-        wider = np.concatenate([within, beyond[1:]])
-    seen = partial(_over_the_source if extent <= SMALL * bins else _over_the_psf, values, radii, shape)
-    found = seen(wider) * _flattened(wider)
-    return _normalised(_balanced(found, wider) if sigma / STEPS > bins / 2 else found, wider), wider
+        wider = np.unique(np.concatenate([within[(within >= 0) & (within < radii[-1])], beyond]))
+    small = extent <= (SMALL_SHELL if isinstance(shape, ShellSource) else SMALL) * bins
+    seen = partial(_over_the_source if small else _over_the_psf, values, radii, shape)
+    if sigma / STEPS > bins / 2:
+        return _normalised(_balanced(seen(wider) * _flattened(wider), wider), wider), wider
+    return _followed(lambda r: seen(r) * _flattened(r), wider)
 
 
 def cut(values: Floats, radii: Floats, beyond: float) -> tuple[Floats, Floats]:
@@ -144,6 +153,23 @@ def _balanced(values: Floats, radii: Floats) -> Floats:
     return np.asarray(values - np.concatenate([middle, curved, np.zeros((len(values), 1))], axis=1) / 12)
 
 
+def _followed(profile: Callable[[Floats], Floats], radii: Floats) -> tuple[Floats, Floats]:
+    """Values and radii of a profile, with more radii where straight lines between those given do not follow it."""
+    values, open_ = profile(radii), np.ones(radii.size - 1, dtype=bool)
+    for _ in range(HALVINGS):
+        middle = (radii[1:] + radii[:-1])[open_] / 2
+        if not middle.size or radii.size > MOST:
+            break
+        there = profile(middle)
+        off = np.abs(there - (values[:, 1:] + values[:, :-1])[:, open_] / 2)
+        rings = np.pi * np.diff(radii**2)[open_]
+        bent = (off > np.minimum(STRAIGHT * values.max(axis=1, keepdims=True), RING / rings)).any(axis=0)
+        at = np.flatnonzero(open_)[bent] + 1
+        radii, values = np.insert(radii, at, middle[bent]), np.insert(values, at, there[:, bent], axis=1)
+        open_ = np.isin(radii[:-1], middle[bent]) | np.isin(radii[1:], middle[bent])
+    return _normalised(values, radii), radii
+
+
 def _flattened(radii: Floats) -> Floats:
     """Solid angle of a ring of the sphere over its area in the plane."""
     return np.sinc(radii / 180)
@@ -173,22 +199,40 @@ def _gauss(lo: Any, hi: Any) -> tuple[Floats, Floats]:
 
 def _over_the_source(values: Floats, radii: Floats, shape: Shape, wider: Floats) -> Floats:
     """PSF averaged over the points of a small source, as seen from each radius."""
-    breaks = np.radians(_breaks(shape))
-    distance, weight = (part.ravel() for part in _gauss(breaks[:-1], breaks[1:]))
-    weight = weight * _brightness(shape)(distance) * np.sin(distance)
+    distance, share = _rings(shape, _breaks(shape))
     around = (np.arange(POINTS) + 0.5) * (np.pi / POINTS)
-    r, rho = np.radians(wider)[:, None, None], distance[:, None]
-    apart = np.degrees(_distance(r, rho, around)).reshape(wider.size, -1)
-    share = np.repeat(weight / weight.sum(), around.size) / around.size
-    matrix = np.zeros((wider.size, radii.size + 1))  # and what is beyond the last radius
-    k = np.clip(np.searchsorted(radii, apart, side="right") - 1, 0, radii.size - 1)
-    upper = np.append(radii[1:], np.inf)[k]
-    part = np.where(k < radii.size - 1, (np.maximum(apart, radii[0]) - radii[k]) / (upper - radii[k]), 1.0)
-    row = np.arange(wider.size)[:, None] * matrix.shape[1]
-    flat = matrix.reshape(-1)
-    flat += np.bincount((row + k).ravel(), ((1 - part) * share).ravel(), flat.size)
-    flat += np.bincount((row + k + 1).ravel(), (part * share).ravel(), flat.size)
-    return product(values, matrix[:, :-1].T)
+    apart = np.degrees(_distance(np.radians(wider)[:, None, None], distance[:, None], around))
+    apart = np.clip(apart.reshape(wider.size, distance.size * POINTS), radii[0], radii[-1])
+    share = np.repeat(share / POINTS, POINTS)
+    k = np.clip(np.searchsorted(radii, apart, side="right") - 1, 0, radii.size - 2)
+    part = (apart - radii[k]) / np.diff(radii)[k]
+    cells = np.arange(wider.size)[:, None] * radii.size + k
+    matrix: Floats = np.zeros((wider.size, radii.size))
+    for cell, weight in ((cells, (1 - part) * share), (cells + 1, part * share)):
+        matrix += np.bincount(cell.ravel(), weight.ravel(), matrix.size).reshape(matrix.shape)
+    # So far it goes on beyond its ends as it is there.
+    matrix[:, 0] -= _share_within(shape, radii[0], wider)
+    matrix[:, -1] -= 1 - _share_within(shape, radii[-1], wider)
+    return np.maximum(product(values, matrix.T), 0.0)
+
+
+def _rings(shape: Shape, cuts: Floats) -> tuple[Floats, Floats]:
+    """Radii, in radians, of rings of a source, by a rule between cuts, deg, and their shares of it."""
+    edges = np.radians(cuts)
+    distance, weight = (part.ravel() for part in _gauss(edges[:-1], edges[1:]))
+    weight = weight * _brightness(shape)(distance) * np.sin(distance)
+    return distance, weight / weight.sum()
+
+
+def _share_within(shape: Shape, edge: float, wider: Floats) -> Floats:
+    """Share of a source within a distance of positions at radii from it."""
+    found = np.asarray((wider < edge).astype(np.float64))
+    near = np.abs(wider - edge) < shape.extent
+    breaks = _breaks(shape)
+    cuts = np.unique(np.linspace(breaks[:-1], breaks[1:], PARTS + 1))
+    rho, share = _rings(shape, cuts)
+    found[near] = _angle_within(edge, np.radians(wider[near])[:, None], rho) @ share / np.pi
+    return found
 
 
 def _over_the_psf(values: Floats, radii: Floats, shape: Shape, wider: Floats) -> Floats:
@@ -196,6 +240,9 @@ def _over_the_psf(values: Floats, radii: Floats, shape: Shape, wider: Floats) ->
     nodes, weights = np.polynomial.legendre.leggauss(2 if shape.extent > 20 * np.diff(radii).max() else 4)
     edges = _breaks(shape)
     cuts = np.unique(np.concatenate([radii, edges[(edges > radii[0]) & (edges < radii[-1])]]))
+    parts = np.ceil(np.diff(cuts) * RINGS / shape.extent).astype(int)
+    finer = [np.linspace(a, b, n + 1)[:-1] for a, b, n in zip(cuts[:-1], cuts[1:], parts, strict=True)]
+    cuts = np.concatenate([*finer, cuts[-1:]])
     half = np.diff(cuts)[:, None] / 2
     circles = (cuts[:-1, None] + half * (1 + nodes)).ravel()
     ring = (half * weights).ravel() * 2 * np.pi * circles
@@ -222,13 +269,15 @@ def _gaussian_around(shape: Shape, r: Floats, rho: Floats) -> Floats:
     return np.asarray(middle * np.exp(-2 * steep * apart**2) * i0e(steep * np.sin(r) * np.sin(rho)))
 
 
+def _angle_within(edge: float, r: Any, rho: Any) -> Floats:
+    """Angle up to which a circle of a radius ``rho``, at a distance ``r``, lies within ``edge``, deg."""
+    area = np.maximum(np.sin(r) * np.sin(rho), 1e-300)
+    return np.asarray(np.arccos(np.clip(1 - (_versine(np.radians(edge)) - _versine(r - rho)) / area, -1, 1)))
+
+
 def _mean_around(shape: Shape, r: Floats, rho: Floats) -> Floats:
     """Mean of a shape around circles, piece by piece between its edges."""
-    product = np.maximum(np.sin(r) * np.sin(rho), 1e-300)
-    edges = [
-        np.arccos(np.clip(1 - (_versine(np.radians(edge)) - _versine(r - rho)) / product, -1, 1))
-        for edge in _breaks(shape)[1:]
-    ]
+    edges = [_angle_within(edge, r, rho) for edge in _breaks(shape)[1:]]
     brightness = _brightness(shape)
     if isinstance(shape, DiskSource):
         return np.asarray(brightness(np.zeros(1)) * edges[0] / np.pi)
