@@ -17,7 +17,7 @@ from astropy.coordinates import SkyCoord
 
 from xonoff import radial
 from xonoff.models.shapes import DiskSource, Shape, TemplateSource
-from xonoff.rings import corners, plane_weights, window_around
+from xonoff.rings import corners, plane_integrals, window_around
 from xonoff.skygrid import SkyGrid
 from xonoff.stats.threads import in_threads
 from xonoff.units import Position, lonlat_in
@@ -94,7 +94,7 @@ def _cell(shape: Shape, sky: SkyGrid, lat: float, radii: Floats | None) -> float
 
 
 def _tiles(sky: SkyGrid, rows: slice, columns: slice, end: float) -> Iterator[tuple[slice, slice]]:
-    """Parts of a window, so small that a plane about the middle of each is true; they lie where they do on the map."""
+    """Parts of a window, so small that a plane about the middle of each is true."""
     width = np.clip(LENGTHS * end, TILE, 4 * TILE)
     cuts = []
     for part, size in zip((rows, columns), sky.pixel_scales, strict=True):
@@ -166,8 +166,10 @@ def _kernels(values: Floats, radii: Floats, cell: float) -> Floats:
     n = int(np.ceil(radii[-1] / cell + 0.5))
     edges = (np.arange(n + 2) - 0.5) * cell
     x, y = np.meshgrid(edges, edges)
-    quarter = (plane_weights(x, y, radii) @ values.T).T.reshape(-1, n + 1, n + 1)
-    whole = np.pad(quarter, ((0, 0), (n, 0), (n, 0)), mode="reflect")
+    quarter = np.zeros((len(values), (n + 1) ** 2))
+    reached, shares = plane_integrals(x, y, radii, values)
+    quarter[:, reached] = shares.T
+    whole = np.pad(quarter.reshape(-1, n + 1, n + 1), ((0, 0), (n, 0), (n, 0)), mode="reflect")
     total = whole.sum(axis=(1, 2), keepdims=True)
     return np.asarray(whole / np.where(total > 0, total, 1))
 

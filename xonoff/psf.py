@@ -14,7 +14,7 @@ from xonoff.axes import axis_edges, check_edges
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import sky_dims, sky_grid
 from xonoff.irf import Method, at_position
-from xonoff.rings import circle_weights, profile_weights, window_around
+from xonoff.rings import circle_weights, profile_integrals, window_around
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position, Value, floats_in
 
@@ -69,9 +69,9 @@ def psf_kernel(ds: xr.Dataset, position: Position, sky: SkyGrid | None = None) -
     energy, _ = profile.dims
     shares = np.zeros((profile.sizes[energy], *sky.shape))
     if rows.start < rows.stop and columns.start < columns.stop:
-        weights = profile_weights(sky.slice(rows, columns), position, radii)
-        found = (weights @ profile.values.T).T
-        shares[:, rows, columns] = found.reshape(-1, rows.stop - rows.start, columns.stop - columns.start)
+        pixels, found = profile_integrals(sky.slice(rows, columns), position, radii, profile.values)
+        row, column = np.divmod(pixels, columns.stop - columns.start)
+        shares[:, row + rows.start, column + columns.start] = found.T
     coords = {name: ds.variables[name] for name in (energy,) if name in ds.coords}
     array = xr.DataArray(shares, dims=(energy, *sky.dims()), coords={**sky.coords(), **coords}, name="psf_kernel")
     return array.assign_attrs(units="1", long_name="share of the events of a point source")

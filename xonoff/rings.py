@@ -1,11 +1,10 @@
 """Pixels around a position: the geometry of everything that depends on the distance from a source alone.
 
-A radial profile that is linear between radii integrates over pixels as one sparse matrix product, exactly: nothing is
-lost or made, wherever in a pixel the source sits, and the matrix depends on the position alone.
+A radial profile that is linear between radii integrates over pixels exactly: nothing is lost or made, wherever in a
+pixel the source sits.
 """
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,23 +15,20 @@ from xonoff.skygrid import SkyGrid
 from xonoff.stats.threads import in_threads
 from xonoff.units import Position, lonlat_in
 
-if TYPE_CHECKING:
-    from scipy.sparse import csr_array
-
 __all__ = [
     "circle_weights",
     "corners",
     "offsets",
     "plane_areas",
-    "plane_weights",
-    "profile_weights",
+    "plane_integrals",
+    "profile_integrals",
     "window_around",
 ]
 
 Floats = npt.NDArray[np.float64]
 
 #: Rows of pixels that a thread takes at a time.
-ROWS = 32
+ROWS = 64
 #: Pixels to whose multiples the parts of a map are widened of which the directions are kept.
 ALIGNED = 32
 
@@ -61,10 +57,12 @@ def offsets(sky: SkyGrid, position: Position, y: npt.ArrayLike, x: npt.ArrayLike
     return distance * np.sin(angle), distance * np.cos(angle)
 
 
-def profile_weights(sky: SkyGrid, position: Position, radii: npt.ArrayLike) -> "csr_array":
-    """Weights that integrate a radial profile around a position over every pixel of a grid.
+def profile_integrals(
+    sky: SkyGrid, position: Position, radii: npt.ArrayLike, values: npt.ArrayLike
+) -> tuple[npt.NDArray[np.intp], Floats]:
+    """Integrals of radial profiles around a position over the pixels of a grid, in closed form.
 
-    The profile is linear between radii, and zero inside of the first and outside of the last one. Pixels are
+    A profile is linear between radii, and zero inside of the first and outside of the last one. Pixels are
     quadrilaterals between their corners, as seen from the position; so they fill a circle without gap.
 
     Parameters
@@ -72,13 +70,15 @@ def profile_weights(sky: SkyGrid, position: Position, radii: npt.ArrayLike) -> "
     sky : SkyGrid
     position : SkyCoord or (lon, lat)
         It may lie outside of the grid.
-    radii : array_like, deg
+    radii : array_like (radius,), deg
         Increasing from 0 or more, up to 180.
+    values : array_like (profile, radius), deg-2
 
     Returns
     -------
-    csr_array (pixel, radius), deg2
-        To be multiplied by the values at the radii, deg-2. Pixels in the order of the raveled grid.
+    pixels : ndarray (pixel,) of int
+        Those that a profile reaches, by their numbers in the raveled grid.
+    integrals : ndarray (pixel, profile)
 
     Raises
     ------
@@ -88,55 +88,43 @@ def profile_weights(sky: SkyGrid, position: Position, radii: npt.ArrayLike) -> "
     Examples
     --------
     >>> sky = SkyGrid.create((83.63, 22.01), shape=(20, 20), pixel_size=0.1)
-    >>> cone = profile_weights(sky, (83.65, 21.98), [0, 0.3]) @ [3 / (np.pi * 0.3**2), 0]
-    >>> cone.shape, round(float(cone.sum()), 9)
-    ((400,), 1.0)
+    >>> pixels, cone = profile_integrals(sky, (83.65, 21.98), [0, 0.3], [[3 / (np.pi * 0.3**2), 0]])
+    >>> pixels.size < 60, round(float(cone.sum()), 9)
+    (True, 1.0)
     """
-    return plane_weights(*corners(sky, position), radii)
+    return plane_integrals(*corners(sky, position), radii, values)
 
 
-def plane_weights(x: Floats, y: Floats, radii: npt.ArrayLike) -> "csr_array":
-    """Weights that integrate a radial profile around the origin of a plane over quadrilaterals of any shape.
+def plane_integrals(
+    x: Floats, y: Floats, radii: npt.ArrayLike, values: npt.ArrayLike
+) -> tuple[npt.NDArray[np.intp], Floats]:
+    """Integrals of radial profiles around the origin of a plane over quadrilaterals of any shape.
 
     Parameters
     ----------
     x, y : ndarray (ny + 1, nx + 1), deg
         Corners of the pixels; infinite where there are none.
-    radii : array_like, deg
-        As for `profile_weights`.
-
-    Returns
-    -------
-    csr_array (pixel, radius), deg2
+    radii, values
+        As for `profile_integrals`, and so is what it returns.
     """
-    from scipy.sparse import csr_array
-
     from xonoff.stats import discs
 
-    knots = np.array(radii, dtype=np.float64)
+    knots, table = np.array(radii, dtype=np.float64), np.atleast_2d(np.asarray(values, dtype=np.float64)).T
     if knots.ndim != 1 or knots.size < 2 or not (np.diff(knots) > 0).all() or not 0 <= knots[0] < knots[-1] <= 180:
         raise GeometryError(f"radii {knots} found, two or more that increase from 0 or above, up to 180 deg, accepted")
-    shape = (x.shape[0] - 1, x.shape[1] - 1)
-    first, stop = np.empty(shape, np.intp), np.empty(shape, np.intp)
-    edges: dict[int, tuple[Floats, Floats]] = {}
+    table = np.ascontiguousarray(table)
+    ny, nx = x.shape[0] - 1, x.shape[1] - 1
+    reached, found = np.empty((ny, nx), np.bool_), np.empty((ny * nx, table.shape[1]))
 
-    def look(row: int) -> None:
+    def integrate(row: int) -> None:
         px, py = x[row : row + ROWS + 1], y[row : row + ROWS + 1]
-        edges[row] = _edges(px[:, :-1], py[:, :-1], px[:, 1:], py[:, 1:]), _edges(px[:-1], py[:-1], px[1:], py[1:])
-        discs.count_radii(*edges[row], knots, first[row : row + ROWS], stop[row : row + ROWS])
+        along, across = _edges(px[:, :-1], py[:, :-1], px[:, 1:], py[:, 1:]), _edges(px[:-1], py[:-1], px[1:], py[1:])
+        own = found[row * nx : (row + ROWS) * nx]
+        discs.integrate(along, across, knots, table, reached[row : row + ROWS], own)
 
-    in_threads(look, range(0, shape[0], ROWS))
-    counts = (stop - first).ravel()
-    start = np.concatenate([[0], np.cumsum(counts)])
-    weights = np.zeros(start[-1])
-
-    def fill(row: int) -> None:
-        own = start[row * shape[1] : (row + ROWS) * shape[1] + 1]
-        discs.fill_weights(*edges[row], knots, first[row : row + ROWS], own, weights)
-
-    in_threads(fill, range(0, shape[0], ROWS))
-    indices = np.arange(start[-1]) + np.repeat(first.ravel() - start[:-1], counts)
-    return csr_array((weights, indices, start), shape=(first.size, knots.size))
+    in_threads(integrate, range(0, ny, ROWS))
+    pixels = np.flatnonzero(reached)
+    return pixels, found[pixels]
 
 
 def _edges(ax: Floats, ay: Floats, bx: Floats, by: Floats) -> Floats:

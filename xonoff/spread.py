@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from xonoff import plane, radial
 from xonoff.models.shapes import ConstantSource, DiskSource, GaussianSource, PointSource, Shape
-from xonoff.rings import profile_weights, window_around
+from xonoff.rings import profile_integrals, window_around
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position
 
@@ -74,11 +74,9 @@ def spread(shape: Shape, position: Position, sky: SkyGrid, psf: Profile | None, 
     rows, columns = window_around(sky, position, float(radii[-1]))
     if rows.start == rows.stop or columns.start == columns.stop:
         return Support(np.zeros(0, dtype=np.intp), np.zeros((0, len(values))))
-    weights = profile_weights(sky.slice(rows, columns), position, radii)
-    reached = np.flatnonzero(np.diff(weights.indptr))
+    reached, shares = profile_integrals(sky.slice(rows, columns), position, radii, values)
     row, column = np.divmod(reached, columns.stop - columns.start)
-    numbers = (row + rows.start) * sky.shape[1] + column + columns.start
-    return Support(numbers, np.asarray(weights[reached] @ values.T))
+    return Support((row + rows.start) * sky.shape[1] + column + columns.start, shares)
 
 
 def _tiny(shape: Shape, sky: SkyGrid, psf: Profile | None) -> bool:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from xonoff.stats.kernels import _jit
 
-__all__ = ["count_radii", "fill_edges", "fill_weights", "project"]
+__all__ = ["fill_edges", "integrate", "project"]
 
 Floats = NDArray[np.float64]
 
@@ -126,56 +126,44 @@ def _near(h: Floats, v: Floats, i: int, j: int, nx: int) -> float:
 
 
 @_jit
-def count_radii(h: Floats, v: Floats, radii: Floats, first: Any, stop: Any) -> None:
-    """First of the radii on which the profile over each pixel may depend, and the one after the last.
+def integrate(h: Floats, v: Floats, radii: Floats, values: Floats, reached: Any, found: Floats) -> None:
+    """Integral of profiles over each pixel of some rows.
 
-    Edges along rows, h, are those of ny + 1 lines of nx, edges along columns, v, of ny lines of nx + 1; first and stop
-    are (ny, nx).
+    Edges along rows, h, are those of ny + 1 lines of nx, edges along columns, v, of ny lines of nx + 1. Values are
+    (radius, profile). What ``found`` (pixel, profile) holds means something where ``reached`` (ny, nx) is True.
     """
-    ny, nx = first.shape
-    rings = radii.size - 1
-    for i in range(ny):
-        for j in range(nx):
-            near, far = _near(h, v, i, j, nx), max(h[i * nx + j, 1], h[(i + 1) * nx + j, 1])
-            low = min(max(int(np.searchsorted(radii, near, side="right")) - 1, 0), rings)
-            high = low
-            if near < radii[rings] and far > radii[0] and far < math.inf:  # infinite off the sky
-                while high < rings and radii[high] < far:
-                    high += 1
-            first[i, j] = low
-            stop[i, j] = high + 1 if high > low else low
-
-
-@_jit
-def fill_weights(
-    h: Floats, v: Floats, radii: Floats, first: NDArray[np.intp], start: NDArray[np.intp], weights: Floats
-) -> None:
-    """Weight of the value at each radius in the integral over each pixel of some rows.
-
-    Edges as for `count_radii`. The weights of a pixel p, which begin with the radius ``first``, are added to
-    ``weights[start[p]:start[p + 1]]``.
-    """
-    ny, nx = first.shape
+    ny, nx = reached.shape
+    rings, profiles = radii.size - 1, values.shape[1]
     for i in range(ny):
         for j in range(nx):
             p = i * nx + j
-            if start[p + 1] == start[p]:
-                continue
             below, above, left = p, p + nx, p + i
-            k, last, area, moment = first[i, j], start[p], 0.0, 0.0
-            if radii[k] > _near(h, v, i, j, nx):  # else the first circle does not reach it
-                last -= 1
-            for m in range(last, start[p + 1] - 1):
-                r = radii[k + m - start[p] + 1]
+            near, far = _near(h, v, i, j, nx), max(h[below, 1], h[above, 1])
+            reached[i, j] = near < radii[rings] and far > radii[0] and far < math.inf  # infinite off the sky
+            if not reached[i, j]:
+                continue
+            first = min(max(int(np.searchsorted(radii, near, side="right")) - 1, 0), rings)
+            area, moment, weight = 0.0, 0.0, 0.0
+            for e in range(profiles):
+                found[p, e] = 0.0
+            # If the first circle does not reach the pixel, there is nothing within it.
+            for k in range(first if radii[first] > near else first + 1, rings + 1):
+                r = radii[k]
                 a, b = _common(h, below, r)
                 c, d = _common(v, left + 1, r)
-                e, f = _common(h, above, r)
-                g, q = _common(v, left, r)
-                within, outward = abs(a + c - e - g) / 2.0, abs(b + d - f - q) / 6.0
-                if m >= start[p]:
-                    inner = radii[k + m - start[p]]
+                m, n = _common(h, above, r)
+                o, q = _common(v, left, r)
+                within, outward = abs(a + c - m - o) / 2.0, abs(b + d - n - q) / 6.0
+                if k > first:  # of the ring that ends here, a part goes by the value at either end
+                    inner = radii[k - 1]
                     ring = max(within - area, 0.0)
                     share = min(max(outward - moment - inner * ring, 0.0) / (r - inner), ring)
-                    weights[m] += ring - share
-                    weights[m + 1] += share
+                    weight += ring - share
+                    for e in range(profiles):
+                        found[p, e] += weight * values[k - 1, e]
+                    weight = share
                 area, moment = within, outward
+                if r >= far:
+                    break
+            for e in range(profiles):
+                found[p, e] += weight * values[k, e]
