@@ -34,6 +34,8 @@ RINGS = 16
 #: Share of its maximum, and of all events, by which a profile may differ from a straight line; halvings to get there.
 STRAIGHT, RING, HALVINGS = 1.5e-4, 1e-5, 12
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
+#: Rules for each ring of the PSF, by their number of nodes.
+RULES = {n: np.polynomial.legendre.leggauss(n) for n in (1, 2, 4)}
 DEG2 = np.radians(1.0) ** 2
 
 
@@ -237,12 +239,14 @@ def _share_within(shape: Shape, edge: float, wider: Floats) -> Floats:
 
 def _over_the_psf(values: Floats, radii: Floats, shape: Shape, wider: Floats) -> Floats:
     """Brightness of a wide source averaged around circles about each radius, and these over the PSF."""
-    nodes, weights = np.polynomial.legendre.leggauss(2 if shape.extent > 20 * np.diff(radii).max() else 4)
+    across = shape.extent / np.diff(radii).max()
+    nodes, weights = RULES[1 if across > 100 else 2 if across > 20 else 4]
     edges = _breaks(shape)
     cuts = np.unique(np.concatenate([radii, edges[(edges > radii[0]) & (edges < radii[-1])]]))
     parts = np.ceil(np.diff(cuts) * RINGS / shape.extent).astype(int)
-    finer = [np.linspace(a, b, n + 1)[:-1] for a, b, n in zip(cuts[:-1], cuts[1:], parts, strict=True)]
-    cuts = np.concatenate([*finer, cuts[-1:]])
+    if (parts > 1).any():
+        finer = [np.linspace(a, b, n + 1)[:-1] for a, b, n in zip(cuts[:-1], cuts[1:], parts, strict=True)]
+        cuts = np.concatenate([*finer, cuts[-1:]])
     half = np.diff(cuts)[:, None] / 2
     circles = (cuts[:-1, None] + half * (1 + nodes)).ravel()
     ring = (half * weights).ravel() * 2 * np.pi * circles
