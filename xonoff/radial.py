@@ -240,7 +240,8 @@ def _share_within(shape: Shape, edge: float, wider: Floats) -> Floats:
 def _over_the_psf(values: Floats, radii: Floats, shape: Shape, wider: Floats) -> Floats:
     """Brightness of a wide source averaged around circles about each radius, and these over the PSF."""
     across = shape.extent / np.diff(radii).max()
-    nodes, weights = RULES[1 if across > 100 else 2 if across > 20 else 4]
+    smooth = isinstance(shape, GaussianSource)
+    nodes, weights = RULES[1 if smooth and across > 100 else 2 if across > 20 else 4]
     edges = _breaks(shape)
     cuts = np.unique(np.concatenate([radii, edges[(edges > radii[0]) & (edges < radii[-1])]]))
     parts = np.ceil(np.diff(cuts) * RINGS / shape.extent).astype(int)
@@ -251,7 +252,7 @@ def _over_the_psf(values: Floats, radii: Floats, shape: Shape, wider: Floats) ->
     circles = (cuts[:-1, None] + half * (1 + nodes)).ravel()
     ring = (half * weights).ravel() * 2 * np.pi * circles
     share = np.array([np.interp(circles, radii, row) for row in values]) * ring
-    mean = _gaussian_around if isinstance(shape, GaussianSource) else _mean_around
+    mean = _gaussian_around if smooth else _mean_around
     around: Floats = mean(shape, np.radians(wider)[:, None], np.radians(circles))
     found: Floats = product(share, around.T) * DEG2
     return found
