@@ -164,3 +164,14 @@ def test_beside_the_peer(name):
         assert parameter.std == pytest.approx(peer["error"], rel=0.08), ours
     ts = float(ds.onoff.stat_sum([])) - result.stat
     assert ts == pytest.approx(expected["ts"], rel=5e-3)
+
+
+def test_reference_energies_are_not_free():
+    line = PowerLaw1D(3.5e-11, 1, 2.6) + PowerLaw1D(1e-13, 1, 1.5) * PowerLaw1D(1, 1, 0)
+    model = SkyModel("a", line, PointSource(83.6, 22))
+    names = xonoff.Predictor(xonoff.tutorial.dataset(), model).parameters
+    assert names == [f"a.{name}" for name in line.param_names if not name.startswith("x_0")] + ["a.lon_0", "a.lat_0"]
+    free = SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6), PointSource(83.633, 22.014))
+    result = fit(xonoff.tutorial.dataset(), free)
+    assert result.success
+    assert result.models[0].spectral.x_0 == 1

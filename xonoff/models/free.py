@@ -5,7 +5,8 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from astropy.modeling import Model, Parameter
+from astropy.modeling import CompoundModel, Model, Parameter
+from astropy.modeling.powerlaws import ExponentialCutoffPowerLaw1D, LogParabola1D, PowerLaw1D
 
 from xonoff.errors import ModelError
 from xonoff.models.skymodel import SkyModel, named_parameters
@@ -14,9 +15,15 @@ __all__ = ["FreeParameters"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
+#: Spectra whose x_0 is no more than the energy of their amplitude.
+REFERRED = (PowerLaw1D, ExponentialCutoffPowerLaw1D, LogParabola1D)
+
 
 class FreeParameters:
-    """Parameters that are neither fixed nor tied.
+    """Parameters that are neither fixed nor tied, but for reference energies.
+
+    The ``x_0`` of a power law, with or without cut-off or curvature, only says at which energy its amplitude is: it is
+    not free, for any change of it is one of the amplitude.
 
     Parameters
     ----------
@@ -31,16 +38,17 @@ class FreeParameters:
     Examples
     --------
     >>> from xonoff.models import PowerLaw1D
-    >>> free = FreeParameters([SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6, fixed={"x_0": True}))])
+    >>> free = FreeParameters([SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6))])
     >>> free.names, free.values.tolist()
     (['crab.amplitude', 'crab.alpha'], [3.5e-11, 2.6])
     """
 
     def __init__(self, models: list[SkyModel]) -> None:
-        named = named_parameters(models)
-        self._parameters = [p for p in named.values() if not p.fixed and not p.tied]
-        self.names = [name for name, p in named.items() if not p.fixed and not p.tied]
         parts = [part for model in models for part in model.parts]
+        references = {id(p) for part in parts for p in _references(part)}
+        named = named_parameters(models)
+        free = {name: p for name, p in named.items() if not p.fixed and not p.tied and id(p) not in references}
+        self.names, self._parameters = list(free), list(free.values())
         own = {id(getattr(part, name)): _declared(part, name) for part in parts for name in part.param_names}
         self._declared = [own[id(p)] for p in self._parameters]
         self._tied = [(part, name, rule) for part in parts for name, rule in part.tied.items() if callable(rule)]
@@ -101,6 +109,14 @@ class FreeParameters:
     def _tie(self) -> None:
         for part, name, rule in self._tied:
             setattr(part, name, rule(part))
+
+
+def _references(part: Model) -> list[Parameter]:
+    """Reference energies of a model, also of those that a compound is made of."""
+    if isinstance(part, CompoundModel):
+        numbered = [(name, *name.rsplit("_", 1)) for name in part.param_names]  # "x_0_1" is x_0 of the second one
+        return [getattr(part, n) for n, own, leaf in numbered if own == "x_0" and type(part[int(leaf)]) in REFERRED]
+    return [part.x_0] if type(part) in REFERRED else []
 
 
 def _declared(part: Model, name: str) -> Parameter:
