@@ -5,6 +5,7 @@ dispersion are those at the position of the source, the exposure is that of the 
 """
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 import numpy as np
@@ -221,11 +222,16 @@ def _lazy(
     positions = [position_of(model, where) for model in models]
     reach = [reach_of(model, ds) for model in models]
     near = [sky is None or reaches(at, far, sky) for at, far in zip(positions, reach, strict=True)]
-    responses = [
-        _response(ds, where, position, interpolation) if found else ds
-        for position, found in zip(positions, near, strict=True)
-    ]
+    bins = {name: c.variable for name, c in ds.coords.items() if {*c.dims} <= {*where.dims}}
+    exposure = ds[["exposure"]].assign_coords(bins).drop_vars(_angles(ds), errors="ignore")
+    responses = [_response(ds, at, interpolation) if found else None for at, found in zip(positions, near, strict=True)]
     predict = delayed(_block, pure=True)
+
+    @cache
+    def source(number: int, energy: int) -> Any:
+        response = responses[number]
+        assert response is not None
+        return delayed((response.isel(energy=_slice(chunks[0], energy)), models[number]), pure=True)
 
     def block(index: tuple[int, ...], numbers: list[int]) -> Any:
         part = {dim: _slice(sizes, i) for dim, sizes, i in zip(where.dims, chunks, index, strict=True)}
@@ -234,8 +240,7 @@ def _lazy(
         reached = [n for n in numbers if near[n] and (pixels is None or reaches(positions[n], reach[n], pixels))]
         if not reached:
             return da.zeros(shape, chunks=shape)
-        parts = [(responses[n].isel(part), models[n]) for n in reached]
-        return da.from_delayed(predict(parts, mode), shape, np.float64)
+        return da.from_delayed(predict(exposure.isel(part), [source(n, index[0]) for n in reached], mode), shape, float)
 
     def blocks(numbers: list[int]) -> Any:
         found = np.empty([len(sizes) for sizes in chunks], dtype=object)
@@ -249,9 +254,12 @@ def _lazy(
     return da.stack([blocks([n]) for n in range(len(models))]) if models else empty
 
 
-def _block(parts: list[tuple[xr.Dataset, SkyModel]], mode: Mode) -> Floats:
-    total = [npred_signal(part, model, evaluation_mode=mode).values for part, model in parts]
-    return np.asarray(sum(total[1:], start=total[0]))
+def _block(exposure: xr.Dataset, sources: list[tuple[xr.Dataset, SkyModel]], mode: Mode) -> Floats:
+    total = np.zeros(bins_of(exposure.assign_coords(sources[0][0].coords), mode, "linear").shape)
+    for response, model in sources:
+        part = exposure.assign_coords(response.coords).assign(response)
+        total += npred_signal(part, model, evaluation_mode=mode).values
+    return total
 
 
 def _chunks(ds: xr.Dataset, where: Geom) -> tuple[tuple[int, ...], ...]:
@@ -268,11 +276,14 @@ def _slice(sizes: tuple[int, ...], number: int) -> slice:
     return slice(start, start + sizes[number])
 
 
-def _response(ds: xr.Dataset, where: Geom, position: SkyCoord, interpolation: Method) -> xr.Dataset:
-    """Return what the prediction of a model needs: the exposure, and the rest at its position."""
+def _response(ds: xr.Dataset, position: SkyCoord, interpolation: Method) -> xr.Dataset:
+    """Return PSF and energy dispersion at a position, with their axes."""
     arrays = {name: at_position(ds, name, position, interpolation) for name in ("psf", "edisp") if name in ds}
-    arrays["exposure"] = ds["exposure"].variable
-    dims = {"bounds", *where.dims, *(dim for array in arrays.values() for dim in array.dims)}
-    angles = {name for name, c in ds.coords.items() if c.ndim == 2 and "bounds" not in c.dims}  # follow from the labels
-    coords = {name: c.variable for name, c in ds.coords.items() if set(c.dims) <= dims and name not in angles}
+    dims = {"bounds", "energy", "energy_true", *(dim for array in arrays.values() for dim in array.dims)}
+    coords = {name: c.variable for name, c in ds.coords.items() if c.dims and set(c.dims) <= dims}
     return xr.Dataset(arrays, coords)
+
+
+def _angles(ds: xr.Dataset) -> list[str]:
+    """Coordinates that follow from others, which need not be read."""
+    return [str(name) for name, c in ds.coords.items() if c.ndim == 2 and "bounds" not in c.dims]
