@@ -14,7 +14,7 @@ from xonoff.axes import axis_coords, check_edges
 from xonoff.duck import chunked_like, small_values
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import Geom, same_grid, sky_dims
-from xonoff.quantities import ON_OFF, background
+from xonoff.quantities import ON_OFF, background, on_bins
 from xonoff.schema import CONVENTIONS, VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Value, value_in
@@ -363,15 +363,7 @@ def _on_bins(ds: xr.Dataset, key: str, value: Any) -> xr.Variable:
                     f"{key}: its {axis} is {small_values(other)}, that of the counts {small_values(own)}: give an "
                     "array on the bins of the counts"
                 )
-        array = value.variable
-    else:
-        values = np.asarray(value)
-        dims = {n: counts.dims[counts.ndim - n :] for n in (0, counts.ndim - 1, counts.ndim)}
-        array = xr.Variable(dims.get(values.ndim, tuple(f"axis {i}" for i in range(values.ndim))), values)
-    if any(counts.sizes.get(dim) != n for dim, n in array.sizes.items()) or array.dtype.kind not in "fiu":
-        raise SchemaError(
-            f"{key}: {array.dtype} of shape {dict(array.sizes)} found, numbers on {dict(counts.sizes)} accepted"
-        )
+    array = on_bins(key, value.variable if isinstance(value, xr.DataArray) else np.asarray(value), counts)
     if not counts.chunks:
         wide: xr.Variable = array.set_dims(counts.sizes).transpose(*counts.dims)
         return wide.copy()

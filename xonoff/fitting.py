@@ -194,8 +194,8 @@ def fit(
     )
     asked = list(minos)
     _check(likelihood, asked)
-    start = likelihood.values.copy()
-    limits = _limits(likelihood)
+    start = likelihood.values
+    limits = np.array([likelihood.bounds(name) for name in likelihood.parameters])
     scale = _scales(likelihood, limits)
     free = likelihood.parameters
 
@@ -270,14 +270,9 @@ def _check(likelihood: Likelihood, minos: list[str]) -> None:
         )
 
 
-def _limits(likelihood: Likelihood) -> Floats:
-    """Bounds of the free parameters, (parameter, 2)."""
-    return np.array([likelihood.bounds(name) for name in likelihood.parameters])
-
-
 def _scales(likelihood: Likelihood, limits: Floats) -> Floats:
     """Steps of the parameters over which WStat changes by about 1, from its curvature at the start."""
-    here, stat = likelihood.values.copy(), likelihood()
+    here, stat = likelihood.values, likelihood()
     scales = np.empty(here.size)
     for number, name in enumerate(likelihood.parameters):
         last = name.rsplit(".", 1)[-1]

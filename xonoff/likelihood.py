@@ -17,7 +17,7 @@ from xonoff.errors import ModelError, SchemaError
 from xonoff.geometry import sky_dims
 from xonoff.irf import Method
 from xonoff.models import SkyModel, model_list, models_of, to_json
-from xonoff.models.free import FreeParameters
+from xonoff.models.free import FreeParameters, OfParameters
 from xonoff.nearby import Nearby
 from xonoff.predict import BEYOND, Models, bins_of
 from xonoff.schema import MASKS
@@ -31,7 +31,7 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 ANGLE, SHARE = 1e-4, 1e-4
 
 
-class Likelihood:
+class Likelihood(OfParameters):
     """WStat, -2 ln L profiled over the background, of datasets and sky models.
 
     Parameters
@@ -82,16 +82,6 @@ class Likelihood:
             self._terms.append(_Term(ds, seen, interpolation))
         self.bins = sum(_count(ds) for ds in listed)
 
-    @property
-    def parameters(self) -> list[str]:
-        """Names of the parameters that are neither fixed nor tied."""
-        return list(self._free.names)
-
-    @property
-    def values(self) -> Floats:
-        """Their values, those of the last call."""
-        return self._free.values
-
     def bounds(self, name: str) -> tuple[float, float]:
         """Bounds of a parameter, infinite where it has none."""
         return self._free.bounds(self._free.names.index(name))
@@ -115,7 +105,7 @@ class Likelihood:
             If there are not as many numbers as parameters, or a model cannot have such values; then the values are
             those of before.
         """
-        self._refresh() if values is None else self._free.set(values, self._refresh)
+        self._follow(values)
         return float(sum(term.stat() for term in self._terms))
 
     def gradient(self, values: npt.ArrayLike | None = None) -> Floats:

@@ -86,7 +86,7 @@ def _cell(shape: Shape, sky: SkyGrid, lat: float, radii: Floats | None) -> float
         needed, end = pixel * narrow / PIXEL, 0.0
     else:
         end = float(radii[-1])
-        needed = float(np.clip(np.sort(np.diff(radii))[min(2, radii.size - 2)] / 2, end / MOST, end / LEAST))
+        needed = float(np.clip(radial.bin_of(radii) / 2, end / MOST, end / LEAST))
     if isinstance(shape, TemplateSource):
         return max(needed, pixel / TEMPLATE)
     smooth = 0.0 if isinstance(shape, DiskSource) else _axes(shape)[1] / SMOOTH

@@ -18,7 +18,7 @@ from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import Geom, geom, sky_dims
 from xonoff.irf import METHODS, Method, at_position
 from xonoff.models import SkyModel, model_list, models_of
-from xonoff.models.free import FreeParameters
+from xonoff.models.free import follow, rules_of
 from xonoff.schema import VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.source import Source, check_model, position_of, reach_of, reaches
@@ -28,8 +28,8 @@ __all__ = [
     "Options",
     "add_counts",
     "bins_of",
+    "copies_of",
     "labelled",
-    "models_to_predict",
     "npred",
     "npred_signal",
     "signal_of",
@@ -109,7 +109,8 @@ def npred_signal(
     (('energy', 'lat', 'lon'), True)
     """
     where = bins_of(ds, evaluation_mode, interpolation)
-    listed = models_to_predict(ds, models)
+    listed = copies_of(ds, models)
+    follow(rules_of(listed))
     if any(ds[name].chunks is not None for name in VARIABLES if name in ds):
         array = _lazy(ds, where, listed, evaluation_mode, interpolation, per_model)
     else:
@@ -163,11 +164,9 @@ def npred(ds: xr.Dataset, models: Models = None, **options: Unpack[Options]) -> 
 # -- bins -------------------------------------------------------------------------------------------------------------
 
 
-def models_to_predict(ds: xr.Dataset, models: Models) -> list[SkyModel]:
-    """Copies of models, or of those of a dataset, in which what is tied follows its rules."""
-    copies = [model.copy() for model in (models_of(ds) if models is None else model_list(models))]
-    FreeParameters(copies)
-    return copies
+def copies_of(ds: xr.Dataset, models: Models) -> list[SkyModel]:
+    """Copies of models, or of those of a dataset."""
+    return [model.copy() for model in (models_of(ds) if models is None else model_list(models))]
 
 
 def bins_of(ds: xr.Dataset, evaluation_mode: str, interpolation: str) -> Geom:
@@ -255,11 +254,8 @@ def _lazy(
 
 
 def _block(exposure: xr.Dataset, sources: list[tuple[xr.Dataset, SkyModel]], mode: Mode) -> Floats:
-    total = np.zeros(bins_of(exposure.assign_coords(sources[0][0].coords), mode, "linear").shape)
-    for response, model in sources:
-        part = exposure.assign_coords(response.coords).assign(response)
-        total += npred_signal(part, model, evaluation_mode=mode).values
-    return total
+    parts = [(exposure.assign_coords(response.coords).assign(response), model) for response, model in sources]
+    return np.asarray(sum(npred_signal(part, model, evaluation_mode=mode).values for part, model in parts))
 
 
 def _chunks(ds: xr.Dataset, where: Geom) -> tuple[tuple[int, ...], ...]:

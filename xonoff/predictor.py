@@ -9,8 +9,8 @@ import xarray as xr
 
 from xonoff.errors import SchemaError
 from xonoff.irf import Method
-from xonoff.models.free import FreeParameters
-from xonoff.predict import BEYOND, Mode, Models, add_counts, bins_of, labelled, models_to_predict
+from xonoff.models.free import FreeParameters, OfParameters
+from xonoff.predict import BEYOND, Mode, Models, add_counts, bins_of, copies_of, labelled
 from xonoff.source import Source
 
 __all__ = ["Predictor"]
@@ -18,7 +18,7 @@ __all__ = ["Predictor"]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
-class Predictor:
+class Predictor(OfParameters):
     """Counts predicted by models, as a function of their parameters.
 
     It holds copies of the models; what does not change from one call to the next is not worked out again.
@@ -54,21 +54,11 @@ class Predictor:
         interpolation: Method = "linear",
     ) -> None:
         where = bins_of(ds, evaluation_mode, interpolation)
-        copies = models_to_predict(ds, models)
+        copies = copies_of(ds, models)
         self._free = FreeParameters(copies)
         self._sources = [Source(ds, model, BEYOND[evaluation_mode], interpolation) for model in copies]
         self._result = labelled(ds, where)
         self._last: tuple[weakref.ref[Any], list[npt.NDArray[np.intp]]] | None = None
-
-    @property
-    def parameters(self) -> list[str]:
-        """Names of the parameters that are neither fixed nor tied: "crab.amplitude"."""
-        return list(self._free.names)
-
-    @property
-    def values(self) -> Floats:
-        """Their values, those of the last call."""
-        return self._free.values
 
     def __call__(self, values: npt.ArrayLike | None = None, *, out: xr.DataArray | None = None) -> xr.DataArray:
         """Predict with other values of the parameters.
@@ -90,7 +80,7 @@ class Predictor:
             If there are not as many numbers as parameters, or a model cannot have such values; then the values are
             those of before.
         """
-        self._refresh() if values is None else self._free.set(values, self._refresh)
+        self._follow(values)
         array = self._zeros(out)
         for source in self._sources:
             add_counts(array, source)

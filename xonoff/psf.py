@@ -14,7 +14,7 @@ from xonoff.axes import axis_edges, check_edges
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import sky_dims, sky_grid
 from xonoff.irf import Method, at_position
-from xonoff.rings import circle_weights, profile_integrals, window_around
+from xonoff.rings import circle_weights, is_empty, profile_integrals, ring_sums, window_around
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position, Value, floats_in
 
@@ -68,7 +68,7 @@ def psf_kernel(ds: xr.Dataset, position: Position, sky: SkyGrid | None = None) -
     rows, columns = window_around(sky, position, float(radii[-1]))
     energy, _ = profile.dims
     shares = np.zeros((profile.sizes[energy], *sky.shape))
-    if rows.start < rows.stop and columns.start < columns.stop:
+    if not is_empty((rows, columns)):
         pixels, found = profile_integrals(sky.slice(rows, columns), position, radii, profile.values)
         row, column = np.divmod(pixels, columns.stop - columns.start)
         shares[:, row + rows.start, column + columns.start] = found.T
@@ -141,9 +141,8 @@ def containment_radius(ds: xr.Dataset, fraction: float, position: Position) -> x
     radii = np.unique(np.linspace(knots[:-1], knots[1:], CUTS + 1))
     density = np.array([np.interp(radii, knots, row) for row in profile.values])
     squares = radii**2
-    rings = np.pi * np.diff(squares) * (density[:, :-1] + density[:, 1:]) / 2
     found = []
-    for row in np.cumsum(np.pad(rings, ((0, 0), (1, 0))), axis=1):
+    for row in np.cumsum(np.pad(ring_sums(density, radii), ((0, 0), (1, 0))), axis=1):
         rising = np.concatenate([[True], np.diff(row) > 0])  # where it is flat, the smallest radius
         reached = np.interp(fraction * row[-1], row[rising], squares[rising])
         found.append(np.sqrt(reached) if row[-1] > 0 else np.nan)

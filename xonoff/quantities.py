@@ -32,6 +32,7 @@ __all__ = [
     "mask",
     "npred_background",
     "npred_off",
+    "on_bins",
     "on_off_sums",
     "significance",
     "stat_sum",
@@ -345,6 +346,29 @@ def _bins(
     variables += [] if signal is None else [signal.variable]
     result = xr.apply_ufunc(function, *variables, dask="parallelized", output_dtypes=[np.float64])
     return like_counts(ds, result, name, {"units": "1"})
+
+
+def on_bins(name: str, values: Any, template: xr.DataArray) -> xr.Variable:
+    """Numbers on the bins of an array, or some of its dimensions, refused where they are on others.
+
+    Parameters
+    ----------
+    name : str
+        Of the array in the message.
+    values : Variable or array
+        An array without named dimensions is on all of those of the template, on all but the first, or a number.
+    template : DataArray
+    """
+    if isinstance(values, xr.Variable):
+        array = values
+    else:
+        dims = {n: template.dims[template.ndim - n :] for n in (0, template.ndim - 1, template.ndim)}
+        array = xr.Variable(dims.get(values.ndim, tuple(f"axis {i}" for i in range(values.ndim))), values)
+    if any(template.sizes.get(dim) != n for dim, n in array.sizes.items()) or array.dtype.kind not in "fiu":
+        raise SchemaError(
+            f"{name}: {array.dtype} of shape {dict(array.sizes)} found, numbers on {dict(template.sizes)} accepted"
+        )
+    return array
 
 
 def like_counts(ds: xr.Dataset, values: xr.Variable, name: str, attrs: dict[str, Any]) -> xr.DataArray:

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 
 from xonoff.models.shapes import DiskSource, GaussianSource, PointSource, Shape, ShellSource
-from xonoff.rings import circle_weights
+from xonoff.rings import circle_weights, ring_sums
 from xonoff.stats.threads import product
 
-__all__ = ["broadened", "core", "cut", "profile_of"]
+__all__ = ["bin_of", "broadened", "core", "cut", "profile_of"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -93,10 +93,11 @@ def broadened(values: Floats, radii: Floats, shape: Shape) -> tuple[Floats, Floa
     """
     if isinstance(shape, PointSource):
         return values, radii
-    extent, bins = float(_breaks(shape)[-1]), float(np.sort(np.diff(radii))[min(2, radii.size - 2)])
+    extent, bins = float(_breaks(shape)[-1]), bin_of(radii)
     sigma = float(shape.sigma.value) if isinstance(shape, GaussianSource) else 0.0
     end = min(float(radii[-1]) + extent, 179.0)
-    if sigma / STEPS > bins / 2:  # fine where the Gaussian is curved
+    wide = sigma / STEPS > bins / 2
+    if wide:  # fine where the Gaussian is curved
         scale = 2 * float(np.hypot(sigma, core(values, radii)))
         last = np.arcsinh(end / scale)
         wider = scale * np.sinh(np.linspace(0, last, int(np.ceil(2 * last * STEPS)) + 1))
@@ -107,7 +108,7 @@ def broadened(values: Floats, radii: Floats, shape: Shape) -> tuple[Floats, Floa
         wider = np.unique(np.concatenate([within[(within >= 0) & (within < radii[-1])], beyond]))
     small = extent <= (SMALL_SHELL if isinstance(shape, ShellSource) else SMALL) * bins
     seen = partial(_over_the_source if small else _over_the_psf, values, radii, shape)
-    if sigma / STEPS > bins / 2:
+    if wide:
         return _normalised(_balanced(seen(wider) * _flattened(wider), wider), wider), wider
     return _followed(lambda r: seen(r) * _flattened(r), wider)
 
@@ -122,9 +123,7 @@ def cut(values: Floats, radii: Floats, beyond: float) -> tuple[Floats, Floats]:
     >>> cut(psf, radii, 1e-6)[1][-1].round(2)
     np.float64(0.53)
     """
-    inner, outer = radii[:-1], radii[1:]
-    rings = np.pi * (outer**2 - inner**2) * (values[..., :-1] + values[..., 1:]) / 2
-    tails = np.cumsum(rings[..., ::-1], axis=-1)[..., ::-1]
+    tails = np.cumsum(ring_sums(values, radii)[..., ::-1], axis=-1)[..., ::-1]
     needed = int(np.count_nonzero((tails > beyond).any(axis=tuple(range(tails.ndim - 1)))))
     kept = slice(0, max(needed, 1) + 1)
     return _normalised(values[..., kept], radii[kept]), radii[kept]
@@ -132,10 +131,14 @@ def cut(values: Floats, radii: Floats, beyond: float) -> tuple[Floats, Floats]:
 
 def core(values: Floats, radii: Floats) -> float:
     """Radius that holds 39 % of a PSF, the sigma of a Gaussian, at the energy where it is smallest; at least a bin."""
-    inner, outer = radii[:-1], radii[1:]
-    rings = np.pi * (outer**2 - inner**2) * (values[:, :-1] + values[:, 1:]) / 2
-    found = [float(np.interp(0.39, row, outer)) for row in np.cumsum(rings, axis=1) if row[-1] > 0]
-    return max(min(found, default=float(radii[-1])), float(np.sort(np.diff(radii))[min(2, radii.size - 2)]))
+    within = np.cumsum(ring_sums(values, radii), axis=1)
+    found = [float(np.interp(0.39, row, radii[1:])) for row in within if row[-1] > 0]
+    return max(min(found, default=float(radii[-1])), bin_of(radii))
+
+
+def bin_of(radii: Floats) -> float:
+    """Width of the narrow bins of a PSF, deg, but for the half ones that its axis begins and ends with."""
+    return float(np.sort(np.diff(radii))[min(2, radii.size - 2)])
 
 
 # -- how it is done ---------------------------------------------------------------------------------------------------

@@ -18,10 +18,11 @@ from xonoff.units import Position, lonlat_in
 __all__ = [
     "circle_weights",
     "corners",
+    "is_empty",
     "offsets",
-    "plane_areas",
     "plane_integrals",
     "profile_integrals",
+    "ring_sums",
     "window_around",
 ]
 
@@ -136,19 +137,6 @@ def _edges(ax: Floats, ay: Floats, bx: Floats, by: Floats) -> Floats:
     return edges
 
 
-def plane_areas(x: Floats, y: Floats) -> Floats:
-    """Areas of quadrilaterals of a plane, 0 where a corner is infinite.
-
-    Parameters
-    ----------
-    x, y : ndarray (ny + 1, nx + 1)
-    """
-    with np.errstate(invalid="ignore"):
-        one = (x[1:, 1:] - x[:-1, :-1]) * (y[1:, :-1] - y[:-1, 1:])
-        two = (y[1:, 1:] - y[:-1, :-1]) * (x[1:, :-1] - x[:-1, 1:])
-        return np.nan_to_num(np.abs(one - two) / 2, posinf=0.0)
-
-
 def circle_weights(radii: Floats) -> Floats:
     r"""Weights that integrate a radial profile over the whole plane.
 
@@ -163,6 +151,11 @@ def circle_weights(radii: Floats) -> Floats:
     weights[:-1] += step * (2 * inner + outer)
     weights[1:] += step * (inner + 2 * outer)
     return weights
+
+
+def ring_sums(values: Floats, radii: Floats) -> Floats:
+    """Sums of profiles (..., radius) over the rings between radii, constant there at the mean of their ends."""
+    return np.asarray(np.pi * np.diff(radii**2) * (values[..., :-1] + values[..., 1:]) / 2)
 
 
 def corners(sky: SkyGrid, position: Position) -> tuple[Floats, Floats]:
@@ -241,6 +234,11 @@ def window_around(sky: SkyGrid, position: Position, radius: float) -> tuple[slic
         low, high = min(max(low, 0), n), min(max(high, 0), n)
         found.append(slice(low, max(low, high)))
     return found[0], found[1]
+
+
+def is_empty(window: tuple[slice, slice]) -> bool:
+    """Tell whether a window, as of `window_around`, holds no pixel."""
+    return any(part.start >= part.stop for part in window)
 
 
 def _circle(lon: float, lat: float, radius: float) -> tuple[Floats, Floats]:

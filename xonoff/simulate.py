@@ -165,11 +165,12 @@ def _lazy(bins: dict[str, xr.Variable], template: xr.DataArray, function: Any, d
 
 def _on_bins(background: Any, template: xr.DataArray) -> xr.Variable:
     """Background as given, with the names of its dimensions; refused where it is on other bins."""
+    values: Any
     if isinstance(background, xr.DataArray):
         _check_labels(background, template)
-        array = background.variable
+        values = background.variable
     elif isinstance(background, xr.Variable):
-        array = background
+        values = background
     elif isinstance(background, xr.Dataset):
         names = list(map(str, background.data_vars))
         raise SchemaError(f"background: a Dataset with the variables {names} found, one array accepted: pick one")
@@ -177,13 +178,7 @@ def _on_bins(background: Any, template: xr.DataArray) -> xr.Variable:
         values = background if hasattr(background, "chunks") else floats_in(background, "")
         if np.ma.isMaskedArray(background):
             values = np.where(np.ma.getmaskarray(background), np.nan, values)
-        dims = {n: template.dims[template.ndim - n :] for n in (0, template.ndim - 1, template.ndim)}
-        array = xr.Variable(dims.get(values.ndim, tuple(f"axis {i}" for i in range(values.ndim))), values)
-    if any(template.sizes.get(dim) != n for dim, n in array.sizes.items()) or array.dtype.kind not in "fiu":
-        raise SchemaError(
-            f"background: {array.dtype} of shape {dict(array.sizes)} found, numbers on {dict(template.sizes)} accepted"
-        )
-    return array
+    return quantities.on_bins("background", values, template)
 
 
 def _check_labels(background: xr.DataArray, template: xr.DataArray) -> None:

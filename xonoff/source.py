@@ -26,7 +26,7 @@ from xonoff.models.skymodel import SkyModel
 from xonoff.models.spectra import TemplateSpectrum
 from xonoff.nearby import Nearby
 from xonoff.psf import psf_profile
-from xonoff.rings import window_around
+from xonoff.rings import is_empty, window_around
 from xonoff.skygrid import SkyGrid
 from xonoff.spread import Profile, Support, spread
 from xonoff.stats.threads import product
@@ -216,10 +216,7 @@ def reach_of(model: SkyModel, ds: xr.Dataset) -> float:
 
 def reaches(position: Position, reach: float, sky: SkyGrid) -> bool:
     """Tell whether a part of a map may lie within a distance of a position."""
-    if reach >= 180:
-        return True
-    rows, columns = window_around(sky, position, reach)
-    return bool(rows.start < rows.stop and columns.start < columns.stop)
+    return reach >= 180 or not is_empty(window_around(sky, position, reach))
 
 
 def check_model(model: SkyModel, where: Geom) -> None:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from xonoff import plane, radial
 from xonoff.models.shapes import ConstantSource, DiskSource, GaussianSource, PointSource, Shape
-from xonoff.rings import profile_integrals, window_around
+from xonoff.rings import is_empty, profile_integrals, window_around
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position
 
@@ -72,7 +72,7 @@ def spread(shape: Shape, position: Position, sky: SkyGrid, psf: Profile | None, 
     if beyond > 0:
         values, radii = radial.cut(values, radii, beyond)
     rows, columns = window_around(sky, position, float(radii[-1]))
-    if rows.start == rows.stop or columns.start == columns.stop:
+    if is_empty((rows, columns)):
         return Support(np.zeros(0, dtype=np.intp), np.zeros((0, len(values))))
     reached, shares = profile_integrals(sky.slice(rows, columns), position, radii, values)
     row, column = np.divmod(reached, columns.stop - columns.start)

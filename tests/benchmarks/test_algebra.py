@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from conftest import cube
+from conftest import cube, opened_by_peer
 from regions import CircleSkyRegion
 
 import xonoff
@@ -27,10 +27,9 @@ def whole(ds: xr.Dataset) -> xr.Dataset:
 
 @pytest.fixture(scope="module")
 def whole_peer(whole: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    datasets = pytest.importorskip("gammapy.datasets", reason="gammapy 2.1 is not installed: make bench")
     path = tmp_path_factory.mktemp("bench") / "whole.fits"
     whole.onoff.to_fits(path)
-    return datasets.MapDatasetOnOff.read(path)
+    return opened_by_peer(path)
 
 
 OURS = {

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.special import ndtr
+from conftest import opened_by_peer, with_response
 
 import xonoff
-from xonoff.axes import axis_edges
 from xonoff.models import PointSource, PowerLaw1D, SkyModel
 
 Measure = Callable[..., Any]
@@ -17,18 +16,8 @@ Measure = Callable[..., Any]
 
 @pytest.fixture(scope="module")
 def seen(ds: xr.Dataset) -> xr.Dataset:
-    """A simulated source seen with a PSF of 0.05 to 0.1 deg and 15 % energy resolution, the whole map in the mask."""
-    rad, true = ds.rad.values, ds.energy_true.values
-    sigma = np.linspace(0.1, 0.05, true.size)[:, None]
-    psf = np.exp(-0.5 * (rad / sigma) ** 2) / (2 * np.pi * np.radians(sigma) ** 2)
-    edisp = np.diff(ndtr(np.log(axis_edges(ds, "energy") / true[:, None]) / 0.15), axis=1)
-    tables = {"psf": psf, "edisp": edisp}
-    changed = {
-        name: ds[name].copy(data=np.broadcast_to(table[..., None, None], ds[name].shape).astype(np.float32))
-        for name, table in tables.items()
-    }
-    exposures = {n: ds[n].copy(data=np.full(ds[n].shape, 1e9, np.float32)) for n in ds if "exposure" in str(n)}
-    whole = ds.assign({**changed, **exposures, "mask_safe": xr.ones_like(ds.mask_safe)})
+    """A simulated source."""
+    whole = with_response(ds, 1e9)
     return whole.onoff.fake(0.1 * whole.acceptance, 1, source(1e-11, 83.65))
 
 
@@ -38,11 +27,10 @@ def source(amplitude: float = 9e-12, lon: float = 83.63) -> SkyModel:
 
 @pytest.fixture(scope="module")
 def seen_peer(seen: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    datasets = pytest.importorskip("gammapy.datasets", reason="gammapy 2.1 is not installed: make bench")
-    modeling = pytest.importorskip("gammapy.modeling.models")
+    modeling = pytest.importorskip("gammapy.modeling.models", reason="gammapy 2.1 is not installed: make bench")
     path = tmp_path_factory.mktemp("bench") / "fit.fits"
     seen.onoff.to_fits(path)
-    peer = datasets.MapDatasetOnOff.read(path)
+    peer = opened_by_peer(path)
     spectrum = modeling.PowerLawSpectralModel(amplitude="9e-12 TeV-1 s-1 cm-2", index=2.3)
     place = modeling.PointSpatialModel(lon_0="83.63 deg", lat_0="22.01 deg", frame="icrs")
     peer.models = [modeling.SkyModel(spectrum, place, name="a")]

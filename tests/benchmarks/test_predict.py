@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
-from scipy.special import ndtr
+from conftest import opened_by_peer, with_response
 
 import xonoff
-from xonoff.axes import axis_edges
 from xonoff.models import GaussianSource, PointSource, PowerLaw1D, SkyModel
 
 Measure = Callable[..., Any]
@@ -33,16 +32,7 @@ NAMES = {"alpha": "index"}
 
 @pytest.fixture(scope="module")
 def seen(ds: xr.Dataset) -> xr.Dataset:
-    """With a response that is one: PSF of 0.05 to 0.1 deg, 15 % energy resolution, the whole map within the mask."""
-    rad, true = ds.rad.values, ds.energy_true.values
-    sigma = np.linspace(0.1, 0.05, true.size)[:, None]
-    psf = np.exp(-0.5 * (rad / sigma) ** 2) / (2 * np.pi * np.radians(sigma) ** 2)
-    edisp = np.diff(ndtr(np.log(axis_edges(ds, "energy") / true[:, None]) / 0.15), axis=1)
-    tables = {"psf": psf, "edisp": edisp}
-    spread = {n: np.broadcast_to(t[..., None, None], ds[n].shape).astype(np.float32) for n, t in tables.items()}
-    changed = {name: ds[name].copy(data=array) for name, array in spread.items()}
-    exposures = {n: ds[n].copy(data=np.full(ds[n].shape, 1e10, np.float32)) for n in ds if "exposure" in str(n)}
-    return ds.assign({**changed, **exposures, "mask_safe": xr.ones_like(ds.mask_safe)})
+    return with_response(ds, 1e10)
 
 
 def models() -> list[SkyModel]:
@@ -53,10 +43,9 @@ def models() -> list[SkyModel]:
 
 @pytest.fixture(scope="module")
 def seen_peer(seen: xr.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    datasets = pytest.importorskip("gammapy.datasets", reason="gammapy 2.1 is not installed: make bench")
     path = tmp_path_factory.mktemp("bench") / "seen.fits"
     seen.onoff.to_fits(path)
-    return datasets.MapDatasetOnOff.read(path)
+    return opened_by_peer(path)
 
 
 def peer_models() -> Any:
@@ -127,12 +116,11 @@ def test_sums_of_the_peer_without_the_corners_of_its_psf(stem: str, name: str) -
     """What tests/test_reference_predict.py has to allow for: the peer extrapolates the PSF beyond its axis."""
     if not DATA.is_dir():
         pytest.skip(f"no test data at {DATA}: set XONOFF_TEST_DATA")
-    datasets = pytest.importorskip("gammapy.datasets", reason="gammapy 2.1 is not installed: make bench")
-    modeling = pytest.importorskip("gammapy.modeling.models")
+    modeling = pytest.importorskip("gammapy.modeling.models", reason="gammapy 2.1 is not installed: make bench")
     entry = json.loads((DATA / "reference.json").read_text())["datasets"][stem]["models"][name]["model"]
     spectral, spatial = ({p["name"]: p["value"] for p in entry[part]["parameters"]} for part in ("spectral", "spatial"))
     path = DATA / "hess-crab" / f"{stem}.fits.gz"
-    peer = datasets.MapDatasetOnOff.read(path)
+    peer = opened_by_peer(path)
     peer.models = [modeling.SkyModel.from_dict({**entry, "type": "SkyModel"})]
     peer.npred_signal()
     (evaluator,) = peer.evaluators.values()

@@ -1,5 +1,6 @@
 """The free parameters of sky models as one vector, which changes as a whole or not at all."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -11,9 +12,11 @@ from astropy.modeling.powerlaws import ExponentialCutoffPowerLaw1D, LogParabola1
 from xonoff.errors import ModelError
 from xonoff.models.skymodel import SkyModel, named_parameters
 
-__all__ = ["FreeParameters"]
+__all__ = ["FreeParameters", "OfParameters", "follow", "rules_of"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+#: Part of a model, the name of a parameter of it, and what gives its value.
+Rule: TypeAlias = tuple[Model, str, Callable[[Model], float]]
 
 #: Spectra whose x_0 is no more than the energy of their amplitude.
 REFERRED = (PowerLaw1D, ExponentialCutoffPowerLaw1D, LogParabola1D)
@@ -51,8 +54,8 @@ class FreeParameters:
         self.names, self._parameters = list(free), list(free.values())
         own = {id(getattr(part, name)): _declared(part, name) for part in parts for name in part.param_names}
         self._declared = [own[id(p)] for p in self._parameters]
-        self._tied = [(part, name, rule) for part in parts for name, rule in part.tied.items() if callable(rule)]
-        self._tie()
+        self._rules = rules_of(models)
+        follow(self._rules)
 
     @property
     def values(self) -> Floats:
@@ -104,11 +107,43 @@ class FreeParameters:
         for parameter, value in zip(self._parameters, values, strict=True):
             if parameter.value != value:
                 parameter.value = value
-        self._tie()
+        follow(self._rules)
 
-    def _tie(self) -> None:
-        for part, name, rule in self._tied:
-            setattr(part, name, rule(part))
+
+class OfParameters(ABC):
+    """A function of the free parameters of models, that works out anew what follows from them."""
+
+    _free: FreeParameters
+
+    @property
+    def parameters(self) -> list[str]:
+        """Names of the parameters that are neither fixed nor tied: "crab.amplitude"."""
+        return list(self._free.names)
+
+    @property
+    def values(self) -> Floats:
+        """Their values, those of the last call."""
+        return self._free.values
+
+    def _follow(self, values: npt.ArrayLike | None) -> None:
+        """Take other values, if any; after an error they are what they were."""
+        self._refresh() if values is None else self._free.set(values, self._refresh)
+
+    @abstractmethod
+    def _refresh(self) -> None:
+        """Work out what follows from the values."""
+
+
+def rules_of(models: list[SkyModel]) -> list[Rule]:
+    """Rules of the tied parameters of models, which astropy has in ``tied``."""
+    parts = [part for model in models for part in model.parts]
+    return [(part, name, rule) for part in parts for name, rule in part.tied.items() if callable(rule)]
+
+
+def follow(rules: list[Rule]) -> None:
+    """Set parameters by their rules."""
+    for part, name, rule in rules:
+        setattr(part, name, rule(part))
 
 
 def _references(part: Model) -> list[Parameter]:
