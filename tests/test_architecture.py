@@ -19,7 +19,7 @@ LAYERS = {
     1: [
         *("quantities", "validity", "summary", "region", "masks", "irf", "rings", "psf", "observations"),
         *("create", "cutout", "joining", "rebin", "spectrum", "stacking", "combine", "models"),
-        *("radial", "plane", "spread", "nearby", "source"),
+        *("radial", "plane", "wide", "spread", "nearby", "source"),
     ],
     2: ["predict", "predictor", "likelihood", "fitting", "simulate", "residuals", "plot", "io"],
     3: ["accessor", "tutorial", "__main__", "__init__"],

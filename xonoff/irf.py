@@ -14,7 +14,7 @@ from xonoff.schema import VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position, Value, value_in
 
-__all__ = ["at_position", "containment", "edisp_at", "edisp_kernel", "exposure_in"]
+__all__ = ["Response", "at_position", "containment", "edisp_at", "edisp_kernel", "exposure_in", "kernel_of"]
 
 METHODS = ("linear", "nearest")
 Method: TypeAlias = Literal["linear", "nearest"]
@@ -74,7 +74,11 @@ def edisp_at(ds: xr.Dataset, position: Position, method: Method = "linear") -> x
     >>> edisp_at(ds, (83.63, 22.01)).sum("energy").max().round(3).item()
     1.0
     """
-    edisp = at_position(ds, "edisp", position, method)
+    return kernel_of(at_position(ds, "edisp", position, method), ds)
+
+
+def kernel_of(edisp: xr.Variable, ds: xr.Dataset) -> xr.Variable:
+    """Energy dispersion at a position as `edisp_at` gives it, of what `at_position` gives."""
     if "migra" not in edisp.dims:
         return edisp.transpose("energy_true", "energy")
     axes = [name for name in ds.coords if ds.variables[name].dims[:1] in (("energy",), ("energy_true",), ("migra",))]
@@ -109,39 +113,86 @@ def at_position(ds: xr.Dataset, name: str, position: Position, method: Method = 
     >>> at_position(ds, "psf", (83.63, 22.01)).dims
     ('energy_true', 'rad')
     """
-    if method not in METHODS:
-        raise SchemaError(f"method {method!r} found, {' or '.join(map(repr, METHODS))} accepted")
-    array, grid = _response(ds, name), own_grid(ds, name)
-    dims = [dim for dim in sky_dims(ds, grid) if dim in array.dims]
-    if not dims:
-        return array.copy(deep=False)
-    sky = sky_grid(ds, grid)
-    pixels = [float(p) for p in sky.sky_to_pixel(position)[::-1]]
-    if not np.isfinite(pixels).all():
-        raise GeometryError(f"{name}: the position {position} is not on the sky of its grid: give one inside the map")
-    index: dict[object, slice] = {}
-    shares = []
-    for dim, pixel, n in zip(dims, pixels, sky.shape, strict=True):
-        pixel = min(max(pixel, 0.0), n - 1.0)
-        first = min(int(pixel), max(n - 2, 0))
-        index[dim] = slice(first, first + 2)
-        shares.append(np.array([first + 1 - pixel, pixel - first][: min(n, 2)]))
-    lead = sorted((dim for dim in array.dims if dim not in dims), key=lambda dim: dim != "energy_true")
-    weights: Any = reduce(np.multiply.outer, shares)  # of the sky, which comes last, by true energy, which comes first
-    exposure = f"{name}_exposure"
-    if exposure in ds and own_grid(ds, exposure) == grid:
-        exposed = ds.variables[exposure].isel(index).transpose("energy_true", *dims).data > 0
-        by_energy = exposed[(slice(None), *[None] * (len(lead) - 1))] if "energy_true" in lead else exposed.any(axis=0)
-        weights = weights * by_energy
-    sky_axes = tuple(range(-len(dims), 0))
-    if method == "nearest":
-        best = weights.max(axis=sky_axes, keepdims=True)
-        weights = ((weights == best) & (best > 0)) * 1.0
-    total = weights.sum(axis=sky_axes, keepdims=True)
-    weights = weights / np.where(total > 0, total, 1)
-    values = array.isel(index).transpose(*lead, *dims).data.astype(np.float64)
-    values = np.where(weights > 0, values, 0)  # what is left out may be NaN
-    return xr.Variable(lead, (values * weights).sum(axis=sky_axes), dict(array.attrs))
+    return Response(ds, name, method)(position)
+
+
+class Response:
+    """A response of a dataset that is wanted at one position after another: `at_position`, prepared once.
+
+    Parameters
+    ----------
+    ds, name, method
+        As for `at_position`.
+
+    Attributes
+    ----------
+    frame : str
+        Of the sky that it is on; any, if it is on none.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> ds = xonoff.tutorial.dataset()
+    >>> psf = Response(ds, "psf")
+    >>> bool((psf((83.63, 22.01)) == at_position(ds, "psf", (83.63, 22.01))).all())
+    True
+    """
+
+    def __init__(self, ds: xr.Dataset, name: str, method: Method = "linear") -> None:
+        if method not in METHODS:
+            raise SchemaError(f"method {method!r} found, {' or '.join(map(repr, METHODS))} accepted")
+        array, grid = _response(ds, name), own_grid(ds, name)
+        dims = [dim for dim in sky_dims(ds, grid) if dim in array.dims]
+        lead = sorted((dim for dim in array.dims if dim not in dims), key=lambda dim: dim != "energy_true")
+        self.frame = sky_grid(ds, grid).frame if dims else "icrs"
+        self._name, self._method, self._dims = name, method, dims
+        self._sky = sky_grid(ds, grid) if dims else None
+        self._array = array.transpose(*lead, *dims)
+        exposure = f"{name}_exposure"
+        self._exposed: xr.Variable | None = None
+        if dims and exposure in ds and own_grid(ds, exposure) == grid:
+            self._exposed = ds.variables[exposure].transpose("energy_true", *dims)
+
+    def __call__(self, position: Position) -> xr.Variable:
+        """Response at a position, without sky dimensions."""
+        if self._sky is None:
+            return self._array.copy(deep=False)
+        index, shares = self._around(position)
+        lead = self._array.dims[: -len(shares)]
+        weights: Any = reduce(
+            np.multiply.outer, shares
+        )  # of the sky, which comes last, by true energy, which comes first
+        if self._exposed is not None:
+            exposed = self._exposed[(slice(None), *index)].data > 0
+            by_energy = (
+                exposed[(slice(None), *[None] * (len(lead) - 1))] if "energy_true" in lead else exposed.any(axis=0)
+            )
+            weights = weights * by_energy
+        sky_axes = tuple(range(-len(shares), 0))
+        if self._method == "nearest":
+            best = weights.max(axis=sky_axes, keepdims=True)
+            weights = ((weights == best) & (best > 0)) * 1.0
+        total = weights.sum(axis=sky_axes, keepdims=True)
+        weights = weights / np.where(total > 0, total, 1)
+        values = self._array[(..., *index)].data.astype(np.float64)
+        values = np.where(weights > 0, values, 0)  # what is left out may be NaN
+        return xr.Variable(lead, (values * weights).sum(axis=sky_axes), dict(self._array.attrs))
+
+    def _around(self, position: Position) -> tuple[list[slice], list[npt.NDArray[np.float64]]]:
+        """Pixels around a position along each of the sky's dimensions, and their shares."""
+        assert self._sky is not None
+        pixels = [float(p) for p in self._sky.sky_to_pixel(position)[::-1]]
+        if not np.isfinite(pixels).all():
+            raise GeometryError(
+                f"{self._name}: the position {position} is not on the sky of its grid: give one inside the map"
+            )
+        index, shares = [], []
+        for _, pixel, n in zip(self._dims, pixels, self._sky.shape, strict=True):
+            pixel = min(max(pixel, 0.0), n - 1.0)
+            first = min(int(pixel), max(n - 2, 0))
+            index.append(slice(first, first + 2))
+            shares.append(np.array([first + 1 - pixel, pixel - first][: min(n, 2)]))
+        return index, shares
 
 
 def exposure_in(ds: xr.Dataset, rows: slice, columns: slice) -> npt.NDArray[np.float64]:

@@ -17,12 +17,10 @@ from xonoff.models.shapes import DiskSource, GaussianSource, PointSource, Shape,
 from xonoff.rings import circle_weights, ring_sums
 from xonoff.stats.threads import product
 
-__all__ = ["bin_of", "broadened", "core", "cut", "profile_of"]
+__all__ = ["bin_of", "broadened", "core", "cut", "flattened", "over_the_psf", "profile_of"]
 
 Floats = npt.NDArray[np.float64]
 
-#: Radii to a sigma at the middle of a Gaussian: linear in between, its profile is followed to 1e-4 of its maximum.
-STEPS = 24
 #: Radii at most beyond those of the PSF.
 MOST = 2000
 #: Bins of the PSF up to which a source counts as small: a shell, whose averages around circles are slow, and others.
@@ -63,7 +61,7 @@ def profile_of(shape: Shape) -> tuple[Floats, Floats]:
     else:
         radii = np.linspace(0, extent, 200)
     inside = np.radians(radii) * (1 - 1e-12)  # so is the last one
-    return _normalised(_brightness(shape)(inside) * _flattened(radii), radii), radii
+    return _normalised(_brightness(shape)(inside) * flattened(radii), radii), radii
 
 
 def broadened(values: Floats, radii: Floats, shape: Shape) -> tuple[Floats, Floats]:
@@ -94,23 +92,15 @@ def broadened(values: Floats, radii: Floats, shape: Shape) -> tuple[Floats, Floa
     if isinstance(shape, PointSource):
         return values, radii
     extent, bins = float(_breaks(shape)[-1]), bin_of(radii)
-    sigma = float(shape.sigma.value) if isinstance(shape, GaussianSource) else 0.0
     end = min(float(radii[-1]) + extent, 179.0)
-    wide = sigma / STEPS > bins / 2
-    if wide:  # fine where the Gaussian is curved
-        scale = 2 * float(np.hypot(sigma, core(values, radii)))
-        last = np.arcsinh(end / scale)
-        wider = scale * np.sinh(np.linspace(0, last, int(np.ceil(2 * last * STEPS)) + 1))
-    else:  # where the PSF has its own, halfway, and a source off its edges
-        edges = [0.0, *(edge + part for edge in (radii[0], radii[-1]) for part in (-extent, extent))]
-        within = np.concatenate([edges, radii, (radii[1:] + radii[:-1]) / 2])
-        beyond = np.linspace(radii[-1], end, min(int(np.ceil(2 * extent / bins)), MOST) + 1)
-        wider = np.unique(np.concatenate([within[(within >= 0) & (within < radii[-1])], beyond]))
+    # Where the PSF has its own, halfway, and a source off its edges.
+    edges = [0.0, *(edge + part for edge in (radii[0], radii[-1]) for part in (-extent, extent))]
+    within = np.concatenate([edges, radii, (radii[1:] + radii[:-1]) / 2])
+    beyond = np.linspace(radii[-1], end, min(int(np.ceil(2 * extent / bins)), MOST) + 1)
+    wider = np.unique(np.concatenate([within[(within >= 0) & (within < radii[-1])], beyond]))
     small = extent <= (SMALL_SHELL if isinstance(shape, ShellSource) else SMALL) * bins
-    seen = partial(_over_the_source if small else _over_the_psf, values, radii, shape)
-    if wide:
-        return _normalised(_balanced(seen(wider) * _flattened(wider), wider), wider), wider
-    return _followed(lambda r: seen(r) * _flattened(r), wider)
+    seen = partial(_over_the_source if small else over_the_psf, values, radii, shape)
+    return _followed(lambda r: seen(r) * flattened(r), wider)
 
 
 def cut(values: Floats, radii: Floats, beyond: float) -> tuple[Floats, Floats]:
@@ -136,6 +126,35 @@ def core(values: Floats, radii: Floats) -> float:
     return max(min(found, default=float(radii[-1])), bin_of(radii))
 
 
+def over_the_psf(values: Floats, radii: Floats, shape: Shape, wider: Floats) -> Floats:
+    """Density on the sphere of what is seen of a source, at some radii: (energy, radius), deg-2.
+
+    The brightness of the source is averaged around circles about each radius, and these over the PSF.
+    """
+    across = shape.extent / np.diff(radii).max()
+    smooth = isinstance(shape, GaussianSource)
+    nodes, weights = RULES[1 if smooth and across > 100 else 2 if across > 20 else 4]
+    edges = _breaks(shape)
+    cuts = np.unique(np.concatenate([radii, edges[(edges > radii[0]) & (edges < radii[-1])]]))
+    parts = np.ceil(np.diff(cuts) * RINGS / shape.extent).astype(int)
+    if (parts > 1).any():
+        finer = [np.linspace(a, b, n + 1)[:-1] for a, b, n in zip(cuts[:-1], cuts[1:], parts, strict=True)]
+        cuts = np.concatenate([*finer, cuts[-1:]])
+    half = np.diff(cuts)[:, None] / 2
+    circles = (cuts[:-1, None] + half * (1 + nodes)).ravel()
+    ring = (half * weights).ravel() * 2 * np.pi * circles
+    share = np.array([np.interp(circles, radii, row) for row in values]) * ring
+    mean = _gaussian_around if smooth else _mean_around
+    around: Floats = mean(shape, np.radians(wider)[:, None], np.radians(circles))
+    found: Floats = product(share, around.T) * DEG2
+    return found
+
+
+def flattened(radii: Floats) -> Floats:
+    """Solid angle of a ring of the sphere over its area in the plane."""
+    return np.sinc(radii / 180)
+
+
 def bin_of(radii: Floats) -> float:
     """Width of the narrow bins of a PSF, deg, but for the half ones that its axis begins and ends with."""
     return float(np.sort(np.diff(radii))[min(2, radii.size - 2)])
@@ -147,15 +166,6 @@ def bin_of(radii: Floats) -> float:
 def _normalised(values: Floats, radii: Floats) -> Floats:
     total = np.asarray(values @ circle_weights(radii))
     return np.asarray(values / np.where(total > 0, total, 1)[..., None])
-
-
-def _balanced(values: Floats, radii: Floats) -> Floats:
-    """Values between which straight lines lie as much above a smooth profile as below: a twelfth of its curvature."""
-    steps = np.diff(radii)
-    slopes = np.diff(values) / steps
-    curved = 2 * np.diff(slopes) / (steps[1:] + steps[:-1]) * steps[1:] * steps[:-1]
-    middle = 2 * slopes[:, :1] * steps[0]  # the profile is even
-    return np.asarray(values - np.concatenate([middle, curved, np.zeros((len(values), 1))], axis=1) / 12)
 
 
 def _followed(profile: Callable[[Floats], Floats], radii: Floats) -> tuple[Floats, Floats]:
@@ -173,11 +183,6 @@ def _followed(profile: Callable[[Floats], Floats], radii: Floats) -> tuple[Float
         radii, values = np.insert(radii, at, middle[bent]), np.insert(values, at, there[:, bent], axis=1)
         open_ = np.isin(radii[:-1], middle[bent]) | np.isin(radii[1:], middle[bent])
     return _normalised(values, radii), radii
-
-
-def _flattened(radii: Floats) -> Floats:
-    """Solid angle of a ring of the sphere over its area in the plane."""
-    return np.sinc(radii / 180)
 
 
 def _breaks(shape: Shape) -> Floats:
@@ -237,27 +242,6 @@ def _share_within(shape: Shape, edge: float, wider: Floats) -> Floats:
     cuts = np.unique(np.linspace(breaks[:-1], breaks[1:], PARTS + 1))
     rho, share = _rings(shape, cuts)
     found[near] = _angle_within(edge, np.radians(wider[near])[:, None], rho) @ share / np.pi
-    return found
-
-
-def _over_the_psf(values: Floats, radii: Floats, shape: Shape, wider: Floats) -> Floats:
-    """Brightness of a wide source averaged around circles about each radius, and these over the PSF."""
-    across = shape.extent / np.diff(radii).max()
-    smooth = isinstance(shape, GaussianSource)
-    nodes, weights = RULES[1 if smooth and across > 100 else 2 if across > 20 else 4]
-    edges = _breaks(shape)
-    cuts = np.unique(np.concatenate([radii, edges[(edges > radii[0]) & (edges < radii[-1])]]))
-    parts = np.ceil(np.diff(cuts) * RINGS / shape.extent).astype(int)
-    if (parts > 1).any():
-        finer = [np.linspace(a, b, n + 1)[:-1] for a, b, n in zip(cuts[:-1], cuts[1:], parts, strict=True)]
-        cuts = np.concatenate([*finer, cuts[-1:]])
-    half = np.diff(cuts)[:, None] / 2
-    circles = (cuts[:-1, None] + half * (1 + nodes)).ravel()
-    ring = (half * weights).ravel() * 2 * np.pi * circles
-    share = np.array([np.interp(circles, radii, row) for row in values]) * ring
-    mean = _gaussian_around if smooth else _mean_around
-    around: Floats = mean(shape, np.radians(wider)[:, None], np.radians(circles))
-    found: Floats = product(share, around.T) * DEG2
     return found
 
 

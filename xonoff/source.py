@@ -18,14 +18,14 @@ from astropy.modeling.powerlaws import (
 
 from xonoff.axes import axis_edges
 from xonoff.errors import ModelError
-from xonoff.geometry import Geom, geom, own_grid, sky_dims, sky_grid
-from xonoff.irf import Method, edisp_at, exposure_in
+from xonoff.geometry import Geom, geom
+from xonoff.irf import Method, Response, exposure_in, kernel_of
 from xonoff.models.integration import integral
 from xonoff.models.shapes import TemplateSource, check_shape
 from xonoff.models.skymodel import SkyModel
 from xonoff.models.spectra import TemplateSpectrum
 from xonoff.nearby import Nearby
-from xonoff.psf import psf_profile
+from xonoff.psf import profile_of
 from xonoff.rings import is_empty, window_around
 from xonoff.skygrid import SkyGrid
 from xonoff.spread import Profile, Support, spread
@@ -88,13 +88,15 @@ class Source:
         self.model, self._ds, self._beyond, self._interpolation = model, ds, beyond, interpolation
         self._geom = geom(ds)
         self._true = axis_edges(ds, "energy_true")
-        self._frames = {name: _frame(ds, name) for name in ("psf", "edisp") if name in ds}
+        self._responses = {name: Response(ds, name, interpolation) for name in ("psf", "edisp") if name in ds}
+        self._rad = axis_edges(ds, "rad") if "psf" in ds else np.zeros(0)
         shape = (1, 1) if self._geom.sky is None else self._geom.sky.shape
         self._exposures = Nearby(partial(_exposure, ds), shape)
         self._psf: Profile | None = None
         self._edisp: Floats | None = None
         self._read_at: tuple[float, float] | None = None
         self._known: tuple[Floats, Floats] | None = None
+        self._fluxes: tuple[Floats, Floats] | None = None
         self.refresh()
 
     def refresh(self) -> None:
@@ -168,11 +170,12 @@ class Source:
         if self._read_at == at:
             return
         self._psf, self._edisp, self._read_at = None, None, None
-        if self.model.psf and "psf" in self._ds and self._geom.sky is not None:
-            values, radii = psf_profile(self._ds, self._position(self._frames["psf"]), self._interpolation)
+        psf, edisp = (self._responses.get(name) for name in ("psf", "edisp"))
+        if self.model.psf and psf is not None and self._geom.sky is not None:
+            values, radii = profile_of(psf(self._position(psf.frame)), self._rad)
             self._psf = values.values, radii
-        if self.model.edisp and "edisp" in self._ds:
-            matrix = edisp_at(self._ds, self._position(self._frames["edisp"]), self._interpolation)
+        if self.model.edisp and edisp is not None:
+            matrix = kernel_of(edisp(self._position(edisp.frame)), self._ds)
             self._edisp = np.nan_to_num(np.asarray(matrix.values, dtype=np.float64))
         self._read_at = at
 
@@ -186,26 +189,27 @@ class Source:
     def seen(self) -> Floats:
         """Flux of each true energy that is seen at each energy, cm-2 s-1: (energy_true, energy)."""
         if self._edisp is not None:
-            return integral(self.model.spectral, self._true)[:, None] * self._edisp
+            return self._flux(self._true)[:, None] * self._edisp
         energy = np.array(self._geom.energy)
         cuts = np.unique(np.concatenate([self._true, energy]))
-        flux = integral(self.model.spectral, cuts)
+        flux = self._flux(cuts)
         row, column = (np.searchsorted(edges, cuts[:-1], side="right") - 1 for edges in (self._true, energy))
         inside = (row >= 0) & (row < self._true.size - 1) & (column >= 0) & (column < energy.size - 1)
         matrix = np.zeros((self._true.size - 1, energy.size - 1))
         np.add.at(matrix, (row[inside], column[inside]), flux[inside])
         return matrix
 
+    def _flux(self, edges: Floats) -> Floats:
+        """Flux between energies, which are always the same: worked out anew if the spectrum has changed."""
+        spectral = self._parameters()[0]
+        if self._fluxes is None or not np.array_equal(spectral, self._fluxes[0]):
+            self._fluxes = spectral, integral(self.model.spectral, edges)
+        return self._fluxes[1]
+
 
 def _exposure(ds: xr.Dataset, rows: slice, columns: slice) -> Floats:
     """Exposure in the units of fluxes, cm2 s."""
     return exposure_in(ds, rows, columns) * CM2
-
-
-def _frame(ds: xr.Dataset, name: str) -> str:
-    """Name of the frame of the sky that a response is on; any, if it is on none."""
-    grid = own_grid(ds, name)
-    return sky_grid(ds, grid).frame if any(dim in ds[name].dims for dim in sky_dims(ds, grid)) else "icrs"
 
 
 def reach_of(model: SkyModel, ds: xr.Dataset) -> float:
@@ -216,7 +220,7 @@ def reach_of(model: SkyModel, ds: xr.Dataset) -> float:
 
 def reaches(position: Position, reach: float, sky: SkyGrid) -> bool:
     """Tell whether a part of a map may lie within a distance of a position."""
-    return reach >= 180 or not is_empty(window_around(sky, position, reach))
+    return reach >= 180 or bool(sky.contains(position)) or not is_empty(window_around(sky, position, reach))
 
 
 def check_model(model: SkyModel, where: Geom) -> None:

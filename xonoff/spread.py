@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from xonoff import plane, radial
+from xonoff import plane, radial, wide
 from xonoff.models.shapes import ConstantSource, DiskSource, GaussianSource, PointSource, Shape
 from xonoff.rings import is_empty, profile_integrals, window_around
 from xonoff.skygrid import SkyGrid
@@ -67,6 +67,8 @@ def spread(shape: Shape, position: Position, sky: SkyGrid, psf: Profile | None, 
         shape = _rounded(shape)
     if not shape.radial:
         return Support(*plane.shares(shape, position, sky, psf, beyond))
+    if psf is not None and wide.is_wide(shape, psf):
+        return Support(*wide.shares(shape, position, sky, psf, beyond))
     values, radii = radial.profile_of(shape) if psf is None else radial.broadened(*psf, shape)
     values = np.atleast_2d(values)
     if beyond > 0:

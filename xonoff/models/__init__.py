@@ -9,7 +9,7 @@ from astropy.modeling.powerlaws import (
 )
 
 from xonoff.models.assigned import assign_models, models_of
-from xonoff.models.integration import integral
+from xonoff.models.integration import energy_integral, integral
 from xonoff.models.shapes import (
     ConstantSource,
     DiskSource,
@@ -41,6 +41,7 @@ __all__ = [
     "TemplateSource",
     "TemplateSpectrum",
     "assign_models",
+    "energy_integral",
     "flux",
     "from_json",
     "integral",

@@ -16,11 +16,11 @@ from astropy.modeling.powerlaws import BrokenPowerLaw1D, PowerLaw1D, SmoothlyBro
 
 from xonoff.axes import check_edges
 from xonoff.errors import ModelError
-from xonoff.models.spectra import FLUX_UNIT, Absorption, TemplateSpectrum, flux
+from xonoff.models.spectra import FLUX_UNIT, Absorption, TemplateSpectrum, flux, has_units
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Value
 
-__all__ = ["integral"]
+__all__ = ["energy_integral", "integral"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -93,6 +93,30 @@ def integral(spectrum: Model, edges: Value) -> Floats:
             f"is not finite ({found}): look at its parameters {values}"
         )
     return found
+
+
+def energy_integral(spectrum: Model, edges: Value) -> Floats:
+    """Energy flux of a spectrum in bins of energy: the integral of the energy times the flux.
+
+    Parameters
+    ----------
+    spectrum, edges
+        As for `integral`.
+
+    Returns
+    -------
+    ndarray, TeV cm-2 s-1
+        One value a bin.
+
+    Examples
+    --------
+    >>> from xonoff.models import PowerLaw1D
+    >>> energy_integral(PowerLaw1D(amplitude=1e-12, x_0=1, alpha=3), [1, 2, 4])
+    array([5.0e-13, 2.5e-13])
+    """
+    flux(spectrum, check_edges("energy", edges)[:1])  # refuses what is no spectrum, before it is part of a compound
+    one, tev = (u.dimensionless_unscaled, u.TeV) if has_units(spectrum) else (1, 1)
+    return integral(spectrum.copy() * PowerLaw1D(amplitude=1.0 * one, x_0=1.0 * tev, alpha=-1), edges)
 
 
 def _integral(spectrum: Model, edges: Floats) -> Floats:
