@@ -152,31 +152,36 @@ class Response:
         self._exposed: xr.Variable | None = None
         if dims and exposure in ds and own_grid(ds, exposure) == grid:
             self._exposed = ds.variables[exposure].transpose("energy_true", *dims)
+        self._patch: tuple[list[slice], Any, Any] | None = None
 
     def __call__(self, position: Position) -> xr.Variable:
         """Response at a position, without sky dimensions."""
         if self._sky is None:
             return self._array.copy(deep=False)
         index, shares = self._around(position)
-        lead = self._array.dims[: -len(shares)]
-        weights: Any = reduce(
-            np.multiply.outer, shares
-        )  # of the sky, which comes last, by true energy, which comes first
-        if self._exposed is not None:
-            exposed = self._exposed[(slice(None), *index)].data > 0
-            by_energy = (
-                exposed[(slice(None), *[None] * (len(lead) - 1))] if "energy_true" in lead else exposed.any(axis=0)
-            )
-            weights = weights * by_energy
+        values, exposed = self._read(index)
+        weights: Any = reduce(np.multiply.outer, shares)  # of the sky, which comes last; true energy comes first
+        weights = weights * exposed
         sky_axes = tuple(range(-len(shares), 0))
         if self._method == "nearest":
             best = weights.max(axis=sky_axes, keepdims=True)
             weights = ((weights == best) & (best > 0)) * 1.0
         total = weights.sum(axis=sky_axes, keepdims=True)
         weights = weights / np.where(total > 0, total, 1)
-        values = self._array[(..., *index)].data.astype(np.float64)
-        values = np.where(weights > 0, values, 0)  # what is left out may be NaN
-        return xr.Variable(lead, (values * weights).sum(axis=sky_axes), dict(self._array.attrs))
+        mean = (np.where(weights > 0, values, 0) * weights).sum(axis=sky_axes)  # what is left out may be NaN
+        return xr.Variable(self._array.dims[: -len(shares)], mean, dict(self._array.attrs))
+
+    def _read(self, index: list[slice]) -> tuple[Any, Any]:
+        """Values of a few pixels, and where they have exposure: for a position nearby those of the last one."""
+        if self._patch is None or self._patch[0] != index:
+            values = self._array[(..., *index)].data.astype(np.float64)
+            exposed: Any = np.True_
+            if self._exposed is not None:
+                exposed = self._exposed[(slice(None), *index)].data > 0
+                others = (slice(None), *[None] * (values.ndim - exposed.ndim))
+                exposed = exposed[others] if self._array.dims[0] == "energy_true" else exposed.any(axis=0)
+            self._patch = index, values, exposed
+        return self._patch[1:]
 
     def _around(self, position: Position) -> tuple[list[slice], list[npt.NDArray[np.float64]]]:
         """Pixels around a position along each of the sky's dimensions, and their shares."""

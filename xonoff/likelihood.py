@@ -192,7 +192,7 @@ class _Term:
         bins, rows = self._bins.rows(self._pixels)
         if self._impossible > np.count_nonzero(np.isinf(bins[rows, 3 * self._energies :])):
             return np.inf
-        return self._null + float(kernels.wstat_change(bins, rows, signal, self._slope))
+        return self._null + float(kernels.wstat_change(bins, rows, signal, self._slope, 1.0))
 
     def by_flux(self) -> list[Floats]:
         """Derivatives of the last W by the flux that is seen of each model."""

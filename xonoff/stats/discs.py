@@ -134,25 +134,40 @@ def integrate(h: Floats, v: Floats, radii: Floats, values: Floats, reached: Any,
     """
     ny, nx = reached.shape
     rings, profiles = radii.size - 1, values.shape[1]
+    # What circles and the edges above and to the right have in common is kept for the pixels beyond these edges.
+    above_areas, above_moments = np.empty((nx, rings + 1)), np.empty((nx, rings + 1))
+    right_areas, right_moments = np.empty(rings + 1), np.empty(rings + 1)
+    above_from, above_to = np.zeros(nx, np.int64), np.zeros(nx, np.int64)
     for i in range(ny):
+        right_from, right_to = 0, 0
         for j in range(nx):
             p = i * nx + j
             below, above, left = p, p + nx, p + i
             near, far = _near(h, v, i, j, nx), max(h[below, 1], h[above, 1])
             reached[i, j] = near < radii[rings] and far > radii[0] and far < math.inf  # infinite off the sky
             if not reached[i, j]:
+                right_to, above_to[j] = 0, 0
                 continue
             first = min(max(int(np.searchsorted(radii, near, side="right")) - 1, 0), rings)
             area, moment, weight = 0.0, 0.0, 0.0
             for e in range(profiles):
                 found[p, e] = 0.0
             # If the first circle does not reach the pixel, there is nothing within it.
-            for k in range(first if radii[first] > near else first + 1, rings + 1):
+            start = first if radii[first] > near else first + 1
+            for k in range(start, rings + 1):
                 r = radii[k]
-                a, b = _common(h, below, r)
+                if above_from[j] <= k < above_to[j]:
+                    a, b = above_areas[j, k], above_moments[j, k]
+                else:
+                    a, b = _common(h, below, r)
+                if right_from <= k < right_to:
+                    o, q = right_areas[k], right_moments[k]
+                else:
+                    o, q = _common(v, left, r)
                 c, d = _common(v, left + 1, r)
                 m, n = _common(h, above, r)
-                o, q = _common(v, left, r)
+                above_areas[j, k], above_moments[j, k] = m, n
+                right_areas[k], right_moments[k] = c, d
                 within, outward = abs(a + c - m - o) / 2.0, abs(b + d - n - q) / 6.0
                 if k > first:  # of the ring that ends here, a part goes by the value at either end
                     inner = radii[k - 1]
@@ -167,3 +182,4 @@ def integrate(h: Floats, v: Floats, radii: Floats, values: Floats, reached: Any,
                     break
             for e in range(profiles):
                 found[p, e] += weight * values[k, e]
+            above_from[j], above_to[j], right_from, right_to = start, k + 1, start, k + 1

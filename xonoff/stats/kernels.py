@@ -167,7 +167,12 @@ def _wstat(n_on: float, n_off: float, alpha: float, mu_sig: float) -> float:
         return math.nan
     if alpha == 0.0:
         return 2.0 * _deviance(n_on, mu_sig, n_on - mu_sig) if mu_sig >= 0.0 else math.inf
-    b, m = _profile(n_on, n_off, alpha, mu_sig)
+    return _wstat_of(n_on, n_off, alpha, mu_sig, *_profile(n_on, n_off, alpha, mu_sig))
+
+
+@_jit
+def _wstat_of(n_on: float, n_off: float, alpha: float, mu_sig: float, b: float, m: float) -> float:
+    """W at the best background in the on region and all that is expected there, of `_profile`."""
     if m + b == 0.0:
         return 0.0 if n_on + n_off == 0.0 else math.inf
     # At the minimum alpha (n_on - m) / m = -(n_off - mu_off) / mu_off, so both are shares of one exact difference.
@@ -413,25 +418,32 @@ def add_rows(total: Any, rows: NDArray[np.intp], values: NDArray[np.float64], fa
 
 
 @_jit
-def wstat_change(bins: Any, rows: NDArray[np.intp], signal: Any, slope: Any) -> float:
+def wstat_change(bins: Any, rows: NDArray[np.intp], signal: Any, slope: Any, scale: float) -> float:
     """Sum of W with a signal, minus W without any, over some rows of bins; its derivative goes to ``slope``.
 
     A row of bins holds n_on, n_off, alpha and W without signal, each at all energies. The latter is NaN where a bin
-    does not count, and taken as 0 where it is infinite. Signal and slope are (row, energy).
+    does not count, and taken as 0 where it is infinite. Signal and slope are (row, energy). Alpha is taken times a
+    scale, which W without signal is for if it is 1.
     """
     energies = signal.shape[1]
     total = 0.0
     for i in range(rows.size):
         row = bins[rows[i]]
         for e in range(energies):
-            n_on, n_off, alpha = row[e], row[energies + e], row[2 * energies + e]
+            n_on, n_off, alpha = row[e], row[energies + e], scale * row[2 * energies + e]
             null, mu_sig = row[3 * energies + e], signal[i, e]
             slope[i, e] = 0.0
             if null < math.inf and n_on == 0.0 and mu_sig >= 0.0:  # most bins: the background does not see the signal
                 total += 2.0 * mu_sig
                 slope[i, e] = 2.0
             elif null <= math.inf:  # not NaN; where it is infinite, the signal is all that makes the counts possible
-                total += _wstat(n_on, n_off, alpha, mu_sig) - (null if null < math.inf else 0.0)
-                expected = mu_sig + alpha * _mu_off(n_on, n_off, alpha, mu_sig)
-                slope[i, e] = 2.0 - (2.0 * n_on / expected if n_on > 0.0 else 0.0)
+                if scale != 1.0 and null < math.inf:
+                    null = _null_wstat(n_on, n_off, alpha)
+                b, m = _profile(n_on, n_off, alpha, mu_sig) if alpha > 0.0 else (0.0, mu_sig)
+                if alpha > 0.0:
+                    total += _wstat_of(n_on, n_off, alpha, mu_sig, b, m)
+                else:
+                    total += _wstat(n_on, n_off, alpha, mu_sig)
+                total -= null if null < math.inf else 0.0
+                slope[i, e] = 2.0 - (2.0 * n_on / m if n_on > 0.0 else 0.0)
     return total
