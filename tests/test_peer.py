@@ -98,3 +98,75 @@ def test_map_datasets(stem: str, tmp_path: Path) -> None:
     theirs = datasets.MapDataset.read(tmp_path / "ours.fits")
     np.testing.assert_array_equal(ours.background, theirs.background.data)
     np.testing.assert_array_equal(ours.counts, theirs.counts.data)
+
+
+# -- flux points ------------------------------------------------------------------------------------------------------
+
+
+def flux_points(ds: xr.Dataset, **options: Any) -> xr.Dataset:
+    from xonoff.models import PointSource, PowerLaw1D, SkyModel
+
+    crab = SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6), PointSource(83.633, 22.014))
+    return xonoff.flux_points(ds, crab, **options)
+
+
+@pytest.mark.parametrize("suffix", ["fits", "ecsv"])
+@pytest.mark.parametrize("kind", ["likelihood", "dnde", "flux", "e2dnde", "eflux"])
+def test_flux_points_there_and_back(ds: xr.Dataset, tmp_path: Path, suffix: str, kind: str) -> None:
+    estimators = pytest.importorskip("gammapy.estimators")
+    ours = flux_points(ds)
+    xonoff.write_sed(ours, tmp_path / f"ours.{suffix}", sed_type=kind)
+    reference = None
+    if kind != "likelihood":  # gammapy would take a power law of index 2
+        spectra = pytest.importorskip("gammapy.modeling.models")
+        reference = spectra.PowerLawSpectralModel(amplitude="3.5e-11 cm-2 s-1 TeV-1", index=2.6)
+    theirs = estimators.FluxPoints.read(tmp_path / f"ours.{suffix}", reference_model=reference)
+    own = "dnde" if kind == "likelihood" else kind
+    for name in (own, *(f"{own}{end}" for end in ("_err", "_errn", "_errp", "_ul"))):
+        unit = ours[name].attrs["units"]
+        np.testing.assert_allclose(getattr(theirs, name).quantity.to_value(unit).ravel(), ours[name], rtol=1e-6)
+    for name in ("ts", "sqrt_ts", "stat", "stat_null", "counts", "npred", "is_ul"):
+        np.testing.assert_allclose(getattr(theirs, name).data.ravel(), ours[name], rtol=1e-12, err_msg=name)
+    np.testing.assert_allclose(theirs.npred_excess.data.ravel(), ours.npred_signal, rtol=1e-12)
+    np.testing.assert_allclose(theirs.energy_axis.edges.to_value("TeV"), ds.onoff.geom.energy, rtol=1e-12)
+    assert theirs.meta["n_sigma_ul"] == 2
+    if kind == "likelihood":
+        np.testing.assert_allclose(theirs.stat_scan.data[:, :, 0, 0], ours.stat_scan)
+        np.testing.assert_allclose(theirs.stat_scan.geom.axes["norm"].center, ours.norm_scan)
+    theirs.write(tmp_path / f"theirs.{suffix}", sed_type=kind)
+    back = xonoff.read_sed(tmp_path / f"theirs.{suffix}")
+    for name in back.data_vars:
+        if name in ours:
+            np.testing.assert_allclose(back[name], ours[name], rtol=1e-6, err_msg=str(name))
+    for name in (own, f"{own}_ul", "ts", "counts", "is_ul"):
+        assert name in back
+
+
+def test_flux_points_agree(ds: xr.Dataset, tmp_path: Path) -> None:
+    """Its predictions for a point are off by some percent a pixel, which moves norms by a part of their errors.
+
+    Its errors and limits are roots of the same function, found to 1e-2; in the two highest bins there are few counts.
+    """
+    estimators = pytest.importorskip("gammapy.estimators")
+    modeling = pytest.importorskip("gammapy.modeling.models")
+    ds.onoff.to_fits(tmp_path / "a.fits")
+    peer = datasets.MapDatasetOnOff.read(tmp_path / "a.fits")
+    spectrum = modeling.PowerLawSpectralModel(amplitude="3.5e-11 cm-2 s-1 TeV-1", index=2.6)
+    place = modeling.PointSpatialModel(lon_0="83.633 deg", lat_0="22.014 deg", frame="icrs")
+    peer.models = [modeling.SkyModel(spectrum, place, name="crab")]
+    edges = peer.counts.geom.axes["energy"].edges
+    estimator = estimators.FluxPointsEstimator(
+        source="crab", energy_edges=edges, selection_optional=["errn-errp", "ul"]
+    )
+    theirs = estimator.run(datasets.Datasets([peer]))
+    ours = flux_points(ds, interpolation="nearest")
+    for name in ("ref_dnde", "ref_flux", "ref_eflux"):
+        quantity = getattr(theirs, f"{name[4:]}_ref").to_value(ours[name].attrs["units"]).ravel()
+        np.testing.assert_allclose(quantity, ours[name], rtol=1e-3 if name == "ref_eflux" else 1e-10)
+    shift = (theirs.norm.data.ravel() - ours.norm) / ours.norm_err
+    assert (abs(shift) < 0.3).all()
+    for name in ("norm_err", "norm_errp", "norm_ul"):
+        np.testing.assert_allclose(getattr(theirs, name).data.ravel(), ours[name], rtol=0.03, err_msg=name)
+    # At the highest energy its lower error is that of a search that did not converge.
+    np.testing.assert_allclose(theirs.norm_errn.data.ravel()[:-1], ours.norm_errn[:-1], rtol=0.03)
+    np.testing.assert_allclose(theirs.sqrt_ts.data.ravel()[:5], ours.sqrt_ts[:5], rtol=0.03)

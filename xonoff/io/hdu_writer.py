@@ -301,7 +301,8 @@ def _column(name: str, key: str, values: NDArray[Any]) -> tuple[str, NDArray[Any
         if code in IMAGE_DTYPES:
             _check_range(name, values)
             stored = IMAGE_DTYPES[code]
-            return f"{repeat}{COLUMN_CODES[stored]}", values.astype(">" + stored), ""
+            one = "(1)" if values.ndim == 2 and repeat == 1 else ""  # or it would be read without its second dimension
+            return f"{repeat}{COLUMN_CODES[stored]}", values.astype(">" + stored), one
     raise FormatError(
         f"HDU {name}: cannot store column {key} of dtype {values.dtype} and shape {values.shape}; bool, numbers of up "
         "to 64 bits and strings in 1 or 2 dimensions are accepted"

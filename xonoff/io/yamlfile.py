@@ -8,7 +8,7 @@ from typing import Any
 
 from xonoff.errors import FormatError, XonoffError
 
-__all__ = ["at", "check_keys", "read_yaml", "shown", "yaml_text"]
+__all__ = ["at", "check_keys", "parse_yaml", "read_yaml", "shown", "yaml_text"]
 
 MAX_BYTES = 16 << 20
 MAX_ALIASED = 1000  # values that an alias may stand for
@@ -52,7 +52,7 @@ def read_yaml(path: Path, key: str, accepted: str, *, aliases: bool = False) -> 
     if size > MAX_BYTES:
         raise FormatError(f"{path}: {size} bytes found, up to {MAX_BYTES} accepted")
     try:
-        content = _parsed(path.read_text(encoding="utf-8"), aliases)
+        content = parse_yaml(path.read_text(encoding="utf-8"), aliases)
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: this is no YAML: {error}: {accepted}") from error
     except FormatError as error:
@@ -80,7 +80,14 @@ def yaml_text(content: dict[str, Any], path: Path) -> str:
     return text
 
 
-def _parsed(text: str, aliases: bool) -> Any:
+def parse_yaml(text: str, aliases: bool) -> Any:
+    """Content of a YAML text of bounded size, as `read_yaml` has it.
+
+    Raises
+    ------
+    FormatError
+        If it is no YAML that is accepted.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
