@@ -21,7 +21,11 @@ LAYERS = {
         *("create", "cutout", "joining", "rebin", "spectrum", "stacking", "combine", "models"),
         *("radial", "plane", "wide", "spread", "nearby", "source"),
     ],
-    2: ["predict", "predictor", "likelihood", "fitting", "simulate", "residuals", "plot", "io"],
+    2: [
+        *("predict", "predictor", "term", "likelihood", "low_counts", "minimum", "fit_result", "fitting", "profiles"),
+        *("fit_plot", "calibration", "ts", "sed", "sed_columns", "sed_plot", "error_band"),
+        *("simulate", "residuals", "plot", "io"),
+    ],
     3: ["accessor", "tutorial", "__main__", "__init__"],
 }
 LEVEL = {module: level for level, modules in LAYERS.items() for module in modules}

@@ -1,10 +1,7 @@
-"""Fits: simulated sources are found with the right errors, references of the peer, clear refusals, text of results."""
-
-import json
+"""Fits: simulated sources are found with the right errors, clear refusals, text of results."""
 
 import numpy as np
 import pytest
-from conftest import DATA
 from datasets import make
 
 import xonoff
@@ -140,30 +137,9 @@ def test_a_width_stays_within_its_bounds():
     ds = make(3)
     shape = GaussianSource(83.6, 22.013, 0.05, bounds={"sigma": (0, 5)})
     model = SkyModel("a", PowerLaw1D(1e-12, 1, 2.3, fixed=FIXED), shape)
-    result = fit(ds, model)
+    with pytest.warns(xonoff.LowCountsWarning):
+        result = fit(ds, model)
     assert result.models[0].spatial.sigma.value >= 1e-6
-
-
-@pytest.mark.skipif(not DATA.is_dir(), reason=f"no test data at {DATA}: set XONOFF_TEST_DATA")
-@pytest.mark.parametrize("name", ["stacked_pl_point", "stacked_fine_pl_point"])
-def test_beside_the_peer(name):
-    """Its predictions for a point are wrong by up to 57 % a pixel, which moves its minimum by a part of its errors."""
-    from test_reference_predict import open_, sky_model
-
-    reference = json.loads((DATA / "reference.json").read_text())
-    expected = reference["fits"][name]
-    start = sky_model(reference["fit_start"]["pl_point"])
-    start.spectral.x_0.fixed = True
-    ds = open_("onoff_stacked_fine" if "fine" in name else "onoff_stacked")
-    result = fit(ds, start, interpolation="nearest")
-    assert result.success
-    found = named_parameters(result.models)
-    for ours, theirs in (("amplitude", "amplitude"), ("alpha", "index"), ("lon_0", "lon_0"), ("lat_0", "lat_0")):
-        parameter, peer = found[f"crab.{ours}"], expected["parameters"][theirs]
-        assert abs(parameter.value - peer["value"]) < 0.35 * peer["error"], ours
-        assert parameter.std == pytest.approx(peer["error"], rel=0.08), ours
-    ts = float(ds.onoff.stat_sum([])) - result.stat
-    assert ts == pytest.approx(expected["ts"], rel=5e-3)
 
 
 def test_reference_energies_are_not_free():

@@ -128,12 +128,105 @@ def test_tied_parameters_follow():
     assert gradient[0] == pytest.approx((ends[0] - ends[1]) / (2 * step), rel=1e-3)
 
 
+def test_parameters_of_several_models_that_are_one():
+    ds = make(7)
+    crab, nebula = models()
+    likelihood = Likelihood(ds, [crab, nebula], tied={"nebula.alpha": "crab.alpha", "nebula.lon_0": "crab.lon_0"})
+    assert "nebula.alpha" not in likelihood.parameters
+    values = likelihood.values.copy()
+    values[likelihood.parameters.index("crab.alpha")] = 2.7
+    values[likelihood.parameters.index("crab.lon_0")] = 83.64
+    crab.spectral.alpha, nebula.spectral.alpha = 2.7, 2.7
+    crab.spatial.lon_0, nebula.spatial.lon_0 = 83.64, 83.64
+    assert likelihood(values) == pytest.approx(float(ds.onoff.stat_sum([crab, nebula])), rel=1e-10)
+    free = Likelihood(ds, [crab, nebula])
+    slopes = dict(zip(free.parameters, free.gradient(), strict=True))
+    tied = dict(zip(likelihood.parameters, likelihood.gradient(), strict=True))
+    for name in ("alpha", "lon_0"):
+        assert tied[f"crab.{name}"] == pytest.approx(slopes[f"crab.{name}"] + slopes[f"nebula.{name}"], rel=1e-4)
+
+
+def test_a_prior_adds_the_square_of_the_pull():
+    ds = make(8)
+    plain = Likelihood(ds, models())
+    likelihood = Likelihood(ds, models(), priors={"crab.alpha": (2.5, 0.1), "nebula.lat_0": (22.0, 0.01)})
+    assert likelihood() == pytest.approx(plain() + 2**2 + 1.3**2, rel=1e-12)
+    difference = dict(zip(plain.parameters, likelihood.gradient() - plain.gradient(), strict=True))
+    assert difference.pop("crab.alpha") == pytest.approx(-2 * 2 / 0.1)
+    assert difference.pop("nebula.lat_0") == pytest.approx(2 * 1.3 / 0.01)
+    assert not any(difference.values())
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=seeds, scale=st.floats(0.3, 1.9), sigma=st.floats(0.15, 1))
+def test_an_error_of_alpha_is_one_scale_of_all_bins(seed, scale, sigma):
+    ds = make(seed).assign_attrs(name="run 1")
+    likelihood = Likelihood(ds, models(), priors={"run 1.alpha_scale": (1.0, sigma)})
+    assert likelihood.parameters[-1] == "run 1.alpha_scale"
+    assert likelihood() == pytest.approx(float(ds.onoff.stat_sum(models())), rel=1e-10)
+    values = likelihood.values.copy()
+    low, high = likelihood.bounds("run 1.alpha_scale")
+    values[-1] = np.clip(scale, low, high)
+    other = ds.assign(acceptance=ds.acceptance.astype(float) * values[-1])
+    expected = float(other.onoff.stat_sum(models())) + ((values[-1] - 1) / sigma) ** 2
+    assert likelihood(values) == pytest.approx(expected, rel=1e-9)
+    assert likelihood.scales == {"run 1.alpha_scale": values[-1]}
+    ends = [likelihood(values + np.eye(values.size)[-1] * step) for step in (1e-5, -1e-5)]
+    assert likelihood.gradient(values)[-1] == pytest.approx((ends[0] - ends[1]) / 2e-5, rel=1e-4, abs=1e-3)
+
+
+def test_datasets_of_one_name_share_the_scale():
+    one, two, other = (make(seed).assign_attrs(name=name) for seed, name in ((1, "a"), (2, "a"), (3, "b")))
+    likelihood = Likelihood([one, two, other], models(), priors={"a.alpha_scale": (1, 0.1)})
+    values = likelihood.values.copy()
+    values[-1] = 1.1
+    scaled = [ds.assign(acceptance=ds.acceptance.astype(float) * 1.1) for ds in (one, two)]
+    expected = sum(float(ds.onoff.stat_sum(models())) for ds in [*scaled, other]) + 1
+    assert likelihood(values) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_lazy_dataset_is_read_once():
+    reads = []
+
+    def read(block: np.ndarray, block_info: dict) -> np.ndarray:
+        reads.append(tuple(block_info[0]["chunk-location"]))
+        return block
+
+    ds = make(3)
+    counts = lazy(ds).counts.data
+    counted = lazy(ds).assign(counts=(ds.counts.dims, counts.map_blocks(read, dtype=counts.dtype)))
+    reads.clear()
+    likelihood = Likelihood(counted, models(), priors={".alpha_scale": (1, 0.1)} if "name" not in ds.attrs else None)
+    values = likelihood.values.copy()
+    for _ in range(3):
+        values[0] *= 1.01
+        likelihood(values)
+    assert len(reads) == counts.npartitions
+    assert len(set(reads)) == len(reads)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: Likelihood([], models()), "no dataset found"),
         (lambda: Likelihood(make(1).drop_vars("counts_off"), models()), "no variable counts_off"),
         (lambda: Likelihood(make(1).drop_vars("exposure"), models()), "no exposure"),
+        (lambda: Likelihood(make(1), models(), tied={"crab.alpha": "crab.beta"}), "tied: 'crab.beta' found, crab.ampl"),
+        (lambda: Likelihood(make(1), models(), tied={"nebula.sigma": "crab.lon"}), "tied: 'crab.lon' found"),
+        (
+            lambda: Likelihood(make(1), models(), tied={"crab.alpha": "nebula.alpha", "nebula.alpha": "crab.alpha"}),
+            "crab.alpha follows nebula.alpha, which is tied itself",
+        ),
+        (lambda: Likelihood(make(1), models(), tied={"crab.alpha": "crab.alpha"}), "which is tied itself"),
+        (
+            lambda: Likelihood(make(1), models(), priors={"crab.x_0": (1, 1)}),
+            "priors: 'crab.x_0' found, crab.ampl.*scale",
+        ),
+        (
+            lambda: Likelihood(make(1), models(), priors={"crab.alpha": (1, 0)}),
+            "prior of crab.alpha: .* above 0 accepted",
+        ),
+        (lambda: Likelihood(make(1), models(), priors={"crab.alpha": 2}), "prior of crab.alpha: 2 found"),
         (lambda: Likelihood(make(1), models())([1.0]), "a finite number for each of the 10 parameters"),
         (lambda: Likelihood(make(1), models())(np.full(10, np.nan)), "a finite number for each"),
     ],

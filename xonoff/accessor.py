@@ -18,7 +18,8 @@ from xonoff.units import Position, Value
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from xonoff.fitting import FitResult
+    from xonoff import likelihood
+    from xonoff.fit_result import FitResult
     from xonoff.models import SkyModel
     from xonoff.plot import Plots
     from xonoff.predict import Models, Options
@@ -264,6 +265,10 @@ class OnOffAccessor:
         """Join energy bins. See `xonoff.rebin.resample_energy`."""
         return rebin.resample_energy(self._ds, edges)
 
+    def group(self, counts_off: float) -> xr.Dataset:
+        """Join energy bins until each holds enough off counts. See `xonoff.rebin.group`."""
+        return rebin.group(self._ds, counts_off)
+
     def to_image(self, spectrum: rebin.Spectrum | None = None, *, keep_energy_true: bool = False) -> xr.Dataset:
         """Sum over energy. See `xonoff.rebin.to_image`."""
         return rebin.to_image(self._ds, spectrum, keep_energy_true=keep_energy_true)
@@ -328,16 +333,59 @@ class OnOffAccessor:
         return parameters(self.models)
 
     def fit(
-        self,
-        models: "Models" = None,
-        *,
-        minos: Iterable[str] = (),
-        interpolation: Literal["linear", "nearest"] = "linear",
+        self, models: "Models" = None, *, minos: Iterable[str] = (), **options: "Unpack[likelihood.Options]"
     ) -> "FitResult":
         """Fit models to the dataset, which is read. See `xonoff.fitting.fit`."""
         from xonoff import fitting
 
-        return fitting.fit(self._ds, models, minos=minos, interpolation=interpolation)
+        return fitting.fit(self._ds, models, minos=minos, **options)
+
+    def stat_profile(
+        self, name: str, models: "Models" = None, *, values: Any = None, **options: "Unpack[likelihood.Options]"
+    ) -> xr.Dataset:
+        """WStat at values of a parameter, all others at their best. See `xonoff.profiles.stat_profile`."""
+        from xonoff import profiles
+
+        return profiles.stat_profile(self._ds, name, models, values=values, **options)
+
+    def stat_contour(
+        self,
+        names: tuple[str, str],
+        models: "Models" = None,
+        *,
+        level: float = 0.6827,
+        points: int = 40,
+        **options: "Unpack[likelihood.Options]",
+    ) -> xr.Dataset:
+        """Contour of two parameters, all others at their best. See `xonoff.profiles.stat_contour`."""
+        from xonoff import profiles
+
+        return profiles.stat_contour(self._ds, names, models, level=level, points=points, **options)
+
+    def source_ts(
+        self,
+        models: "Models | FitResult" = None,
+        source: str | None = None,
+        *,
+        refit: bool = True,
+        interpolation: Literal["linear", "nearest"] = "linear",
+    ) -> xr.Dataset:
+        """TS of a source, with and without it; the dataset is read. See `xonoff.ts.source_ts`."""
+        from xonoff import ts
+
+        return ts.source_ts(self._ds, models, source, refit=refit, interpolation=interpolation)
+
+    def flux_points(
+        self,
+        models: "Models | FitResult" = None,
+        source: str | None = None,
+        energy_edges: Value | None = None,
+        **options: Any,
+    ) -> xr.Dataset:
+        """Flux of a source in bins of energy; the pixels that it reaches are read. See `xonoff.sed.flux_points`."""
+        from xonoff import sed
+
+        return sed.flux_points(self._ds, models, source, energy_edges, **options)
 
     # -- writers --
 

@@ -5,7 +5,7 @@ All are a `ValueError` under one `XonoffError`, so that a caller can catch bad i
 would be accepted, and the next step.
 """
 
-__all__ = ["FormatError", "GeometryError", "ModelError", "SchemaError", "XonoffError"]
+__all__ = ["FormatError", "GeometryError", "LowCountsWarning", "ModelError", "SchemaError", "XonoffError"]
 
 
 class XonoffError(ValueError):
@@ -26,3 +26,7 @@ class FormatError(XonoffError):
 
 class ModelError(XonoffError):
     """A sky model, or the JSON text that describes one, cannot be used."""
+
+
+class LowCountsWarning(UserWarning):
+    """Counts are so few that a fit to them is biased."""

@@ -4,31 +4,39 @@ W without any signal is summed over all bins once. From then on a call looks at 
 it adds ``W(s) - W(0)``, and works out what has changed alone.
 """
 
-from collections.abc import Iterable
-from functools import partial
-from typing import TypeAlias
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from astropy.modeling import Parameter
 
-from xonoff import quantities
 from xonoff.errors import ModelError, SchemaError
-from xonoff.geometry import sky_dims
 from xonoff.irf import Method
 from xonoff.models import SkyModel, model_list, models_of, to_json
 from xonoff.models.free import FreeParameters, OfParameters
-from xonoff.nearby import Nearby
-from xonoff.predict import BEYOND, Models, bins_of
-from xonoff.schema import MASKS
-from xonoff.source import Source
+from xonoff.predict import Models
+from xonoff.term import Term
 
-__all__ = ["Likelihood"]
+__all__ = ["Likelihood", "Options", "likelihood_of"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
+#: End of the name of the parameter that is a scale of alpha, after that of the dataset.
+SCALE = ".alpha_scale"
+#: Standard deviations around the mean of its prior in which such a scale is free, and the ends that it has at most.
+WITHIN, LEAST, MOST = 8, 0.1, 3.0
 #: Steps of finite differences: of an angle, deg, and of any other parameter as a share of its size.
 ANGLE, SHARE = 1e-4, 1e-4
+
+
+class Options(TypedDict, total=False):
+    """Options of a likelihood."""
+
+    tied: Mapping[str, str] | None
+    priors: Mapping[str, tuple[float, float]] | None
+    interpolation: Method
 
 
 class Likelihood(OfParameters):
@@ -40,6 +48,13 @@ class Likelihood(OfParameters):
         Maps, images and spectra, mixed. Of a lazy one the sum over all bins is computed, and what models reach is kept.
     models : SkyModel or iterable of SkyModel, optional
         For all datasets; by default those that each carries, models of one name being one model.
+    tied : mapping of str to str, optional
+        Parameters that have the value of another one, of any model: ``{"halo.alpha": "crab.alpha"}``. Relations within
+        a spectrum or a shape are in astropy's own ``tied``.
+    priors : mapping of str to (float, float), optional
+        Means and standard deviations of what else is known of parameters: a Gaussian adds the square of the pull to
+        WStat. ``{"run 1.alpha_scale": (1, 0.02)}`` is an uncertainty of 2 % of alpha in all bins of the datasets of the
+        name "run 1" together; the scale then is a parameter, which takes part in a fit.
     interpolation : {"linear", "nearest"}
         As for `xonoff.predict.npred_signal`.
 
@@ -49,6 +64,8 @@ class Likelihood(OfParameters):
         Copies, with the values of the last call.
     bins : int
         Valid bins within the masks, of all datasets.
+    priors, tied : dict
+        As given.
 
     Examples
     --------
@@ -66,21 +83,35 @@ class Likelihood(OfParameters):
         datasets: xr.Dataset | Iterable[xr.Dataset],
         models: Models = None,
         *,
+        tied: Mapping[str, str] | None = None,
+        priors: Mapping[str, tuple[float, float]] | None = None,
         interpolation: Method = "linear",
     ) -> None:
         listed = [datasets] if isinstance(datasets, xr.Dataset) else list(datasets)
         if not listed:
             raise SchemaError("no dataset found, one or more accepted")
         self.models = _shared(listed, models)
-        self._free = FreeParameters(self.models)
+        self.priors = _pairs(priors)
+        self._scales = _alpha_scales(listed, self.priors)
+        self._free = FreeParameters(self.models, tied=tied, others=self._scales.values())
+        self.tied = self._free.tied
+        for name in self.priors:
+            if name not in self._free.names:
+                accepted = [*self._free.names, *(f"{name}{SCALE}" for name in _names(listed))]
+                raise ModelError(f"priors: {name!r} found, {', '.join(accepted)} accepted")
         spectra = [model.spectral for model in self.models]
-        self._of_flux = [any(self._free.is_of(i, part) for part in spectra) for i in range(len(self._free.names))]
+        self._of_flux = [self._free.is_of(number, spectra) for number in range(len(self._free.names))]
         self._terms = []
         for ds in listed:
             own = None if models is not None else {model.name for model in models_of(ds)}
             seen = [model for model in self.models if own is None or model.name in own]
-            self._terms.append(_Term(ds, seen, interpolation))
-        self.bins = sum(_count(ds) for ds in listed)
+            self._terms.append(Term(ds, seen, interpolation, self._scales.get(_name(ds))))
+        self.bins = sum(term.bins for term in self._terms)
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """Scales of alpha by the names of their parameters, those of the last call."""
+        return {p.name: float(p.value) for p in self._scales.values()}
 
     def bounds(self, name: str) -> tuple[float, float]:
         """Bounds of a parameter, infinite where it has none."""
@@ -97,7 +128,7 @@ class Likelihood(OfParameters):
         Returns
         -------
         float
-            The sum of `xonoff.quantities.stat_sum` of the datasets, to 1e-10 of it.
+            The sum of `xonoff.quantities.stat_sum` of the datasets, to 1e-10 of it, and that of the priors.
 
         Raises
         ------
@@ -106,7 +137,7 @@ class Likelihood(OfParameters):
             those of before.
         """
         self._follow(values)
-        return float(sum(term.stat() for term in self._terms))
+        return float(sum(term.stat() for term in self._terms)) + sum(pull**2 for pull in self._pulls().values())
 
     def gradient(self, values: npt.ArrayLike | None = None) -> Floats:
         r"""Derivatives of WStat by the parameters.
@@ -132,7 +163,14 @@ class Likelihood(OfParameters):
             for number, of_flux in enumerate(self._of_flux)
         ]
         self._free.set(here, self._refresh)
-        return np.array(found)
+        pulls = self._pulls()
+        priors = [2 * pulls[n] / self.priors[n][1] if n in pulls else 0.0 for n in self._free.names]
+        return np.add(found, priors)
+
+    def bins_of_models(self) -> Iterator[tuple[Floats, Floats, Floats]]:
+        """Signal, off counts and alpha of the valid bins that models reach, for each dataset and energy."""
+        for term in self._terms:
+            yield from term.bins_of_models()
 
     def _along_flux(self, number: int, slopes: list[list[Floats]]) -> float:
         """Derivative by a parameter of a spectrum."""
@@ -148,63 +186,42 @@ class Likelihood(OfParameters):
         return float((8 * (sums[0] - sums[1]) - (sums[2] - sums[3])) / (12 * step))
 
     def _along(self, number: int) -> float:
-        """Derivative by a position or a size."""
+        """Derivative by a position, a size or a scale."""
         here = self.values
         ends = np.clip(here[number] + np.array([ANGLE, -ANGLE]), *self._free.bounds(number))
-        found = [self(np.where(np.arange(here.size) == number, end, here)) for end in ends]
+        found = []
+        for end in ends:
+            self._free.set(np.where(np.arange(here.size) == number, end, here), self._refresh)
+            found.append(sum(term.stat() for term in self._terms))
         self._free.set(here, lambda: None)
         return float((found[0] - found[1]) / (ends[0] - ends[1]))
+
+    def _pulls(self) -> dict[str, float]:
+        """Distances of parameters from the means of their priors, in standard deviations."""
+        found = dict(zip(self._free.names, self.values, strict=True)) if self.priors else {}
+        return {name: float(found[name] - mean) / sigma for name, (mean, sigma) in self.priors.items()}
 
     def _refresh(self) -> None:
         for term in self._terms:
             term.refresh()
 
 
-class _Term:
-    """WStat of one dataset."""
+def likelihood_of(
+    datasets: xr.Dataset | Iterable[xr.Dataset] | Likelihood, models: Models = None, **options: Unpack[Options]
+) -> Likelihood:
+    """Likelihood of datasets and models, or the one that is given.
 
-    def __init__(self, ds: xr.Dataset, models: list[SkyModel], interpolation: Method) -> None:
-        where = bins_of(ds, "local", interpolation)
-        self.models = models
-        self._sources = [Source(ds, model, BEYOND["local"], interpolation) for model in models]
-        self._null, self._impossible = _null_sum(ds)
-        self._bins = Nearby(partial(_bins, ds), (1, 1) if where.sky is None else where.sky.shape)
-        self._energies = where.shape[0]
-        self._pixels = np.zeros(0, dtype=np.intp)
-        self._slope = np.zeros((0, self._energies))
-
-    def refresh(self) -> None:
-        for source in self._sources:
-            source.refresh()
-
-    def stat(self) -> float:
-        """W of all bins: that without a signal, and what the signal changes."""
-        from xonoff.stats import kernels
-
-        self._pixels = _union([source.pixels for source in self._sources])
-        if not self._pixels.size:
-            self._slope = np.zeros((0, self._energies))
-            return np.inf if self._impossible else self._null
-        signal = np.zeros((self._pixels.size, self._energies))
-        for source in self._sources:
-            kernels.add_rows(signal, np.searchsorted(self._pixels, source.pixels), source.counts, source.factor)
-        self._slope = np.empty(signal.shape)
-        bins, rows = self._bins.rows(self._pixels)
-        if self._impossible > np.count_nonzero(np.isinf(bins[rows, 3 * self._energies :])):
-            return np.inf
-        return self._null + float(kernels.wstat_change(bins, rows, signal, self._slope, 1.0))
-
-    def by_flux(self) -> list[Floats]:
-        """Derivatives of the last W by the flux that is seen of each model."""
-        found = []
-        for source in self._sources:
-            rows = np.searchsorted(self._pixels, source.pixels)
-            found.append(source.by_flux(self._slope[rows]))
-        return found
-
-    def flux_sum(self, slopes: list[Floats]) -> float:
-        """Sum of the fluxes of all models as they are now, each times a slope."""
-        return float(sum(np.vdot(slope, source.seen()) for slope, source in zip(slopes, self._sources, strict=True)))
+    Raises
+    ------
+    ModelError
+        If models or options are given beside a likelihood, which has its own.
+    """
+    if not isinstance(datasets, Likelihood):
+        return Likelihood(datasets, models, **options)
+    if models is not None or options:
+        given = ["models"] * (models is not None) + list(options)
+        raise ModelError(f"{', '.join(given)} found beside a Likelihood, which has its own: give them to that")
+    return datasets
 
 
 def _shared(datasets: list[xr.Dataset], models: Models) -> list[SkyModel]:
@@ -222,33 +239,38 @@ def _shared(datasets: list[xr.Dataset], models: Models) -> list[SkyModel]:
     return list(found.values())
 
 
-def _union(pixels: list[npt.NDArray[np.intp]]) -> npt.NDArray[np.intp]:
-    """Every pixel once, in order."""
-    if len(pixels) == 1:
-        return pixels[0]
-    return np.unique(np.concatenate(pixels)) if pixels else np.zeros(0, dtype=np.intp)
+# -- priors -----------------------------------------------------------------------------------------------------------
 
 
-def _null_sum(ds: xr.Dataset) -> tuple[float, int]:
-    """Sum of W without a signal, but for bins that are impossible then; and their number."""
-    total = float(quantities.stat_sum(ds))
-    if np.isfinite(total):
-        return total, 0
-    null = quantities.wstat(ds).where(quantities.mask(ds))
-    return float(null.where(np.isfinite(null)).sum()), int(np.isinf(null).sum())
+def _pairs(priors: Mapping[str, tuple[float, float]] | None) -> dict[str, tuple[float, float]]:
+    found = {}
+    for name, pair in (priors or {}).items():
+        try:
+            mean, sigma = (float(number) for number in pair)
+        except (TypeError, ValueError):
+            mean, sigma = np.nan, np.nan
+        if not (np.isfinite(mean) and 0 < sigma < np.inf):
+            raise ModelError(f"prior of {name}: {pair!r} found, a mean and a standard deviation above 0 accepted")
+        found[str(name)] = mean, sigma
+    return found
 
 
-def _count(ds: xr.Dataset) -> int:
-    return int((np.isfinite(quantities.excess(ds)) & quantities.mask(ds)).sum())
+def _alpha_scales(datasets: list[xr.Dataset], priors: Mapping[str, tuple[float, float]]) -> dict[str, Parameter]:
+    """Free scales of alpha, by the name of the datasets that each is of."""
+    scales = {}
+    for name in _names(datasets):
+        if f"{name}{SCALE}" in priors:
+            mean, sigma = priors[f"{name}{SCALE}"]
+            if not LEAST < mean < MOST:
+                raise ModelError(f"prior of {name}{SCALE}: mean {mean:g} found, {LEAST} to {MOST} accepted")
+            bounds = max(mean - WITHIN * sigma, LEAST), min(mean + WITHIN * sigma, MOST)
+            scales[name] = Parameter(name=f"{name}{SCALE}", default=mean, bounds=bounds)
+    return scales
 
 
-def _bins(ds: xr.Dataset, rows: slice, columns: slice) -> Floats:
-    """What `xonoff.stats.kernels.wstat_change` takes of a window of pixels: (y, x, 4 energies)."""
-    sky = sky_dims(ds)
-    part = ds[[*quantities.ON_OFF, *(name for name in MASKS if name in ds)]]
-    part = part.isel(dict(zip(sky, (rows, columns), strict=False)))
-    alpha, null, inside = quantities.alpha(part), quantities.wstat(part), quantities.mask(part)
-    arrays = [part["counts"], part["counts_off"], alpha, null.where(inside)]
-    wide = [array.variable.transpose(..., *sky, "energy").values for array in arrays]
-    values = np.concatenate([np.broadcast_to(array, wide[0].shape) for array in wide], axis=-1, dtype=np.float64)
-    return values.reshape(*(1,) * (3 - values.ndim), *values.shape)
+def _names(datasets: list[xr.Dataset]) -> list[str]:
+    return list(dict.fromkeys(_name(ds) for ds in datasets))
+
+
+def _name(ds: xr.Dataset) -> str:
+    return str(ds.attrs.get("name", ""))

@@ -48,11 +48,20 @@ class Nearby:
         """Values of all pixels in memory, and which of their rows are those of some pixels: `take` without a copy."""
         row, column = np.divmod(pixels, self._shape[1])
         if pixels.size and not (_holds(self._rows, row) and _holds(self._columns, column)):
-            self._rows, self._columns = (_around(p, n) for p, n in zip((row, column), self._shape, strict=True))
-            values = self._read(self._rows, self._columns)
-            self._values = np.ascontiguousarray(values).reshape(-1, values.shape[-1])
+            window = self.window(pixels)
+            self.hold(*window, self._read(*window))
         width = self._columns.stop - self._columns.start
         return self._values, (row - self._rows.start) * width + column - self._columns.start
+
+    def window(self, pixels: npt.NDArray[np.intp]) -> tuple[slice, slice]:
+        """Rows and columns that would be read for some pixels."""
+        row, column = np.divmod(pixels, self._shape[1])
+        return _around(row, self._shape[0]), _around(column, self._shape[1])
+
+    def hold(self, rows: slice, columns: slice, values: Floats) -> None:
+        """Keep the values (y, x, value) of a window, which someone else has read."""
+        self._rows, self._columns = rows, columns
+        self._values = np.ascontiguousarray(values).reshape(-1, values.shape[-1])
 
 
 def _holds(part: slice, numbers: npt.NDArray[np.intp]) -> bool:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xonoff.residuals import Method
     from xonoff.units import Value
 
-__all__ = ["Plots", "residual_spectrum", "sky_map", "spectrum"]
+__all__ = ["Plots", "pyplot", "residual_spectrum", "sky_map", "spectrum"]
 
 FRAMES = {
     "icrs": ("Right ascension", "Declination"),
@@ -144,7 +144,7 @@ class Plots:
         if region is not None:
             region_mask(region, sky)  # refuses it before anything is drawn
         if region is not None and ax is None and ax_spectrum is None:
-            figure = _pyplot().figure(figsize=(11, 4.25), layout="constrained")
+            figure = pyplot().figure(figsize=(11, 4.25), layout="constrained")
             ax, ax_spectrum = figure.add_subplot(1, 2, 1, projection=sky.wcs), figure.add_subplot(1, 2, 2)
         ax = sky_map(total, _written(METHODS[method]), ax=ax, symmetric=True, **style)
         ax.set_title("residuals" if smooth is None else "residuals, smoothed")
@@ -155,7 +155,7 @@ class Plots:
 
     def peek(self) -> "Figure":
         """All of these in one figure; of a spectrum, the spectrum alone; without off data, the counts."""
-        plt = _pyplot()
+        plt = pyplot()
         if not sky_dims(self._ds):
             return self.spectrum().figure  # type: ignore[return-value]  # never a subfigure here
         complete = all(name in self._ds for name in quantities.ON_OFF)
@@ -192,7 +192,7 @@ def sky_map(
         raise GeometryError(f"a map over two sky dimensions is wanted, dims {array.dims} found: a spectrum has no map")
     sky = sky_grid(array)
     if ax is None:
-        ax = _pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot(projection=sky.wcs)
+        ax = pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot(projection=sky.wcs)
     values = np.asarray(array.transpose(*sky.dims()).values, dtype=float)
     if "norm" not in style:
         finite = values[np.isfinite(values)]
@@ -221,7 +221,7 @@ def spectrum(ds: xr.Dataset, *, ax: "Axes | None" = None) -> "Axes":
     The scale is logarithmic: an excess that is not positive is an arrow down from two standard deviations above it.
     """
     if ax is None:
-        ax = _pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot()
+        ax = pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot()
     edges = axis_edges(ds, "energy")
     energy = ds["energy"].values
     width = np.stack([energy - edges[:-1], edges[1:] - energy])
@@ -284,7 +284,7 @@ def residual_spectrum(
 
     points = spectral_residuals(ds, region, method, models).compute()
     if ax is None:
-        ax = _pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot()
+        ax = pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot()
     energy, edges = ds["energy"].values, axis_edges(ds, "energy")
     width = np.stack([energy - edges[:-1], edges[1:] - energy])
     value, error = points["residuals"].values, points["error"].values
@@ -397,7 +397,8 @@ def _values(points: xr.Dataset) -> list[np.ndarray]:
     return [array.values for name, array in points.items() if not str(name).endswith("_error")]
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """Matplotlib's pyplot; an error that says what to install where there is none."""
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:

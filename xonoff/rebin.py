@@ -25,7 +25,7 @@ from xonoff.schema import VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Value, floats_in
 
-__all__ = ["downsample", "resample_energy", "to_image"]
+__all__ = ["downsample", "group", "resample_energy", "to_image"]
 
 Floats = npt.NDArray[np.float64]
 #: A spectrum: flux per energy at energies in TeV, in any unit, for it is a weight.
@@ -158,6 +158,52 @@ def resample_energy(ds: xr.Dataset, edges: Value) -> xr.Dataset:
         variables |= _joined_psf(kept, used, groups)
     coords = {name: v for name, v in kept.coords.variables.items() if v.dims[:1] not in (("energy",), ("migra",))}
     return _dataset(variables, coords | axis_coords("energy", old[starts]), ds)
+
+
+def group(ds: xr.Dataset, counts_off: float) -> xr.Dataset:
+    """Join neighbouring energy bins until each holds enough off counts for WStat to be unbiased.
+
+    The off counts of a dask dataset are computed.
+
+    Parameters
+    ----------
+    ds : Dataset
+    counts_off : float
+        Off counts wanted: of a map, in the mean over the pixels that are valid and within ``mask_safe`` at an energy.
+
+    Returns
+    -------
+    Dataset
+        As from `resample_energy`. What is left at the highest energies is joined to the last bin.
+
+    Raises
+    ------
+    SchemaError
+        If the number is not above 0, or all bins together do not hold so many.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> ds = xonoff.tutorial.dataset()
+    >>> group(ds, 3).sizes["energy"] < ds.sizes["energy"]
+    True
+    """
+    if not 0 < counts_off < np.inf:
+        raise SchemaError(f"counts_off: {counts_off!r} found, a number above 0 accepted")
+    inside = usable(ds)
+    over = [dim for dim in inside.dims if dim != "energy"]
+    held = (ds["counts_off"].variable.where(inside).sum(over) / np.maximum(inside.sum(over), 1)).transpose("energy")
+    edges, means = axis_edges(ds, "energy"), np.asarray(held.values, dtype=np.float64)
+    cuts, total = [0], 0.0
+    for number, mean in enumerate(means, start=1):
+        total += mean
+        if total >= counts_off:
+            cuts.append(number)
+            total = 0.0
+    if len(cuts) < 2:
+        raise SchemaError(f"counts_off: {means.sum():.3g} found in all energy bins together, {counts_off:g} wanted")
+    cuts[-1] = means.size
+    return resample_energy(ds, edges[cuts])
 
 
 def to_image(ds: xr.Dataset, spectrum: Spectrum | None = None, *, keep_energy_true: bool = False) -> xr.Dataset:

@@ -1,12 +1,13 @@
 """One value of the statistic, and a fit with its errors, of a point source in 20 x 500 x 500 bins, beside gammapy."""
 
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import opened_by_peer, with_response
+from conftest import cube, opened_by_peer, with_response
 
 import xonoff
 from xonoff.models import PointSource, PowerLaw1D, SkyModel
@@ -47,10 +48,11 @@ def test_value_xonoff(measure: Measure, seen: xr.Dataset) -> None:
 
 
 def test_value_gammapy(measure: Measure, seen_peer: Any) -> None:
-    position = seen_peer.models["a"].parameters["lon_0"]
+    parameters = seen_peer.models["a"].parameters
 
     def again() -> Any:
-        position.value += 1e-5
+        for name, offset in (("amplitude", 1e-15), ("index", 1e-5), ("lon_0", 1e-5), ("lat_0", 1e-5)):
+            parameters[name].value += offset
         return seen_peer.stat_sum()
 
     measure(again, group="stat_sum at other parameters", rounds=2)
@@ -59,6 +61,60 @@ def test_value_gammapy(measure: Measure, seen_peer: Any) -> None:
 def test_fit_xonoff(measure: Measure, seen: xr.Dataset) -> None:
     result = measure(lambda: xonoff.fit(seen, source()), group="fit", rounds=3)
     assert result.success
+
+
+def test_memory_of_a_fit(benchmark: Any, seen: xr.Dataset) -> None:
+    """At most a tenth above the data."""
+    xonoff.fit(seen, source())  # warm
+    tracemalloc.start()
+    benchmark.pedantic(lambda: xonoff.fit(seen, source()), rounds=1, iterations=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    print(f"\nfit: peak of extra memory {peak / 1e6:.1f} MB beside {seen.nbytes / 1e6:.0f} MB of data")
+    assert peak < 0.1 * seen.nbytes
+
+
+@pytest.mark.parametrize("pixels", [250, 1000])
+def test_value_by_the_size_of_the_map(measure: Measure, pixels: int) -> None:
+    """Once bound, the cost is that of the source."""
+    whole = with_response(cube((20, pixels, pixels)), 1e9)
+    likelihood = xonoff.Likelihood(whole, source())
+    offset = np.array([1e-15, 1e-5, 1e-5, 1e-5])
+    measure(lambda: likelihood(likelihood.values + offset), group="stat_sum by size of the map", rounds=40)
+
+
+def three(modeling: Any = None) -> list[Any]:
+    """Three sources, as ours or as those of the peer."""
+    found = []
+    for name, lon in (("a", 83.63), ("b", 84.6), ("c", 82.6)):
+        if modeling is None:
+            found.append(SkyModel(name, *source(9e-12, lon).parts))
+        else:
+            spectrum = modeling.PowerLawSpectralModel(amplitude="9e-12 TeV-1 s-1 cm-2", index=2.3)
+            place = modeling.PointSpatialModel(lon_0=f"{lon} deg", lat_0="22.01 deg", frame="icrs")
+            found.append(modeling.SkyModel(spectrum, place, name=name))
+    return found
+
+
+def test_joint_value_xonoff(measure: Measure, seen: xr.Dataset) -> None:
+    likelihood = xonoff.Likelihood([seen] * 4, three())
+    offset = np.tile([1e-15, 1e-5, 1e-5, 1e-5], 3)
+    measure(lambda: likelihood(likelihood.values + offset), group="three sources, four datasets", rounds=10)
+
+
+def test_joint_value_gammapy(measure: Measure, seen_peer: Any) -> None:
+    datasets = pytest.importorskip("gammapy.datasets")
+    modeling = pytest.importorskip("gammapy.modeling.models")
+    joint = datasets.Datasets([seen_peer.copy(name=f"{number}") for number in range(4)])
+    joint.models = modeling.Models(three(modeling))
+
+    def again() -> Any:
+        for model in joint.models:
+            for name, offset in (("amplitude", 1e-15), ("index", 1e-5), ("lon_0", 1e-5), ("lat_0", 1e-5)):
+                model.parameters[name].value += offset
+        return joint.stat_sum()
+
+    measure(again, group="three sources, four datasets", rounds=2)
 
 
 def test_fit_gammapy(benchmark: Any, seen_peer: Any) -> None:

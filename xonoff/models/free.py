@@ -1,7 +1,7 @@
 """The free parameters of sky models as one vector, which changes as a whole or not at all."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias
 
 import numpy as np
@@ -32,11 +32,22 @@ class FreeParameters:
     ----------
     models : list of SkyModel
         Kept; their tied parameters are set at once, by the rules that astropy has in ``tied``.
+    tied : mapping of str to str, optional
+        Names of parameters that follow another one, of any model.
+    others : iterable of Parameter
+        Free parameters that are those of no model, by their own names.
 
     Attributes
     ----------
     names : list of str
         Full names, such as "crab.amplitude".
+    tied : dict of str to str
+        As given.
+
+    Raises
+    ------
+    ModelError
+        If a name is none of a parameter, or two that are tied have different units.
 
     Examples
     --------
@@ -46,16 +57,24 @@ class FreeParameters:
     (['crab.amplitude', 'crab.alpha'], [3.5e-11, 2.6])
     """
 
-    def __init__(self, models: list[SkyModel]) -> None:
+    def __init__(
+        self, models: list[SkyModel], *, tied: Mapping[str, str] | None = None, others: Iterable[Parameter] = ()
+    ) -> None:
         parts = [part for model in models for part in model.parts]
         references = {id(p) for part in parts for p in _references(part)}
         named = named_parameters(models)
-        free = {name: p for name, p in named.items() if not p.fixed and not p.tied and id(p) not in references}
+        self.tied = _checked(dict(tied or {}), named)
+        free = {
+            name: p
+            for name, p in named.items()
+            if not p.fixed and not p.tied and id(p) not in references and name not in self.tied
+        }
+        free.update({p.name: p for p in others})
         self.names, self._parameters = list(free), list(free.values())
-        own = {id(getattr(part, name)): _declared(part, name) for part in parts for name in part.param_names}
-        self._declared = [own[id(p)] for p in self._parameters]
+        self._declared = {id(getattr(part, name)): _declared(part, name) for part in parts for name in part.param_names}
+        self._links = [(named[follower], named[leader]) for follower, leader in self.tied.items()]
         self._rules = rules_of(models)
-        follow(self._rules)
+        self._follow()
 
     @property
     def values(self) -> Floats:
@@ -94,19 +113,31 @@ class FreeParameters:
             self._write(before)
             raise
 
-    def is_of(self, number: int, part: Model) -> bool:
-        """Tell whether a parameter is one of a spectrum or of a shape."""
-        return any(self._parameters[number] is getattr(part, name) for name in part.param_names)
+    def is_of(self, number: int, parts: Iterable[Model]) -> bool:
+        """Tell whether a parameter, with all that follow it, is one of some spectra or shapes."""
+        own = {id(getattr(part, name)) for part in parts for name in part.param_names}
+        return all(id(p) in own for p in self._group(number))
 
     def bounds(self, number: int) -> tuple[float, float]:
-        """Bounds of a parameter, within those that its class has; infinite where there are none."""
-        (low, high), (least, most) = (_ends(p.bounds) for p in (self._parameters[number], self._declared[number]))
-        return max(low, least), min(high, most)
+        """Bounds of a parameter and all that follow it, within those of their classes; infinite if there are none."""
+        ends = [_ends(p.bounds) for own in self._group(number) for p in (own, self._declared.get(id(own), own))]
+        return max(low for low, _ in ends), min(high for _, high in ends)
+
+    def _group(self, number: int) -> list[Parameter]:
+        """A parameter, and those that follow it."""
+        own = self._parameters[number]
+        return [own, *(follower for follower, leader in self._links if leader is own)]
 
     def _write(self, values: Floats) -> None:
         for parameter, value in zip(self._parameters, values, strict=True):
             if parameter.value != value:
                 parameter.value = value
+        self._follow()
+
+    def _follow(self) -> None:
+        for follower, leader in self._links:
+            if follower.value != leader.value:
+                follower.value = leader.value
         follow(self._rules)
 
 
@@ -144,6 +175,20 @@ def follow(rules: list[Rule]) -> None:
     """Set parameters by their rules."""
     for part, name, rule in rules:
         setattr(part, name, rule(part))
+
+
+def _checked(tied: dict[str, str], named: Mapping[str, Parameter]) -> dict[str, str]:
+    """Refuse names of parameters that there are not, and ties in a row."""
+    for follower, leader in tied.items():
+        for name in (follower, leader):
+            if name not in named:
+                raise ModelError(f"tied: {name!r} found, {', '.join(named)} accepted")
+        if leader in tied:
+            raise ModelError(f"tied: {follower} follows {leader}, which is tied itself: tie both to one that is not")
+        units = [named[name].unit for name in (follower, leader)]
+        if units[0] != units[1]:
+            raise ModelError(f"tied: {follower} in {units[0]} follows {leader} in {units[1]}: give both one unit")
+    return tied
 
 
 def _references(part: Model) -> list[Parameter]:
