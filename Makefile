@@ -18,6 +18,7 @@ check: $(VENV)/.test ## format, lint and types
 
 bench: $(BENCH)/.bench ## speed and memory beside gammapy, and agreement with it
 	$(BENCH)/bin/python -m pytest tests/test_peer.py tests/test_ogip.py tests/test_project.py tests/test_model_yaml.py -k "peer or gammapy" -rs
+	$(BENCH)/bin/python -m pytest tests/benchmarks --benchmark-skip -rs
 	$(BENCH)/bin/python -m pytest tests/benchmarks --benchmark-only --benchmark-columns=min,median,rounds -s
 
 $(VENV)/bin/python:

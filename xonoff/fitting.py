@@ -78,11 +78,9 @@ def fit(
             raise ModelError(f"minos: {name!r} found, {', '.join(likelihood.parameters)} accepted")
     minimum = Minimum(likelihood)
     minimum.find()
-    minuit, scale, free = minimum.minuit, minimum.scale, minimum.names
-    minuit.hesse()
-    good = bool(minuit.valid and minuit.accurate)
-    matrix = np.full((scale.size,) * 2, np.nan) if minuit.covariance is None else np.array(minuit.covariance)
-    matrix = matrix * np.outer(scale, scale)
+    minuit, free = minimum.minuit, minimum.names
+    matrix = minimum.covariance()
+    good = bool(minuit.valid and np.isfinite(matrix).all())
     errors = {name: _minos(minimum, name) for name in asked if good}
     best = minimum.physical(minuit.values)
     stat = likelihood(best)
@@ -99,7 +97,7 @@ def fit(
         covariance_of(free, matrix),
         stat,
         likelihood.bins + len(likelihood.priors) - len(free),
-        int(minuit.nfcn),
+        int(minuit.nfcn) + minimum.calls,
         errors,
         likelihood.scales,
     )

@@ -99,7 +99,7 @@ def at_position(ds: xr.Dataset, name: str, position: Position, method: Method = 
         "exposure", "psf", "edisp", "psf_exposure" or "edisp_exposure".
     position : SkyCoord or (lon, lat)
     method : {"linear", "nearest"}
-        Bilinear, or the value of the nearest pixel that has exposure among the four around, as gammapy has it.
+        Bilinear, or the value of the nearest pixel that has exposure among the four around.
 
     Returns
     -------

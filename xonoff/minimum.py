@@ -1,5 +1,6 @@
 """The minimum of a likelihood: iminuit, in parameters so scaled that a step of 1 changes WStat by about 1."""
 
+from itertools import combinations
 from typing import TypeAlias
 
 import numpy as np
@@ -14,6 +15,12 @@ Floats: TypeAlias = npt.NDArray[np.float64]
 
 #: First steps of parameters: of positions and sizes, deg; of amplitudes and norms as a share; of all others.
 ANGLE, SHARE, OTHER = 0.01, 0.1, 0.05
+#: Steps from the start beyond which a bound is far.
+FAR = 300.0
+#: Steps of second derivatives, of those over which WStat changes by about 1: as a rule, and at least beside a bound.
+STEP, LEAST = 0.2, 0.05
+#: Curvature of WStat up to which a combination of parameters counts as unknown; that of each of them is about 2.
+SINGULAR = 1e-6
 ANGLES = ("lon_0", "lat_0", "sigma", "r_0", "radius", "width")
 NORMS = ("amplitude", "norm", "value")
 
@@ -31,6 +38,8 @@ class Minimum:
         Its values are steps from the start, see `physical`.
     start, scale : ndarray (parameter,)
         Where the parameters start, and steps over which WStat changes by about 1.
+    calls : int
+        Evaluations of WStat beside those of the minimiser.
 
     Raises
     ------
@@ -46,15 +55,19 @@ class Minimum:
         self.start = likelihood.values
         self._limits = np.array([likelihood.bounds(name) for name in self.names])
         self.scale = _scales(likelihood, self._limits)
-        self.minuit = Minuit(
-            lambda point: likelihood(self.physical(point)),
+        self._start_stat = likelihood()
+        self.calls = 0
+        self.minuit = Minuit(  # above the start, for steps of derivatives follow from the size of the function
+            lambda point: likelihood(self.physical(point)) - self._start_stat,
             np.zeros(self.start.size),
             grad=lambda point: likelihood.gradient(self.physical(point)) * self.scale,
             name=self.names,
         )
         self.minuit.errordef = Minuit.LIKELIHOOD * 2  # of -2 ln L
         self.minuit.errors = np.ones(self.start.size)
-        self.minuit.limits = ((self._limits - self.start[:, None]) / self.scale[:, None]).tolist()
+        # Far bounds are left to `physical`: Minuit bends a parameter that has two, which is bad for a size near 0.
+        steps = (self._limits - self.start[:, None]) / self.scale[:, None]
+        self.minuit.limits = np.where(np.abs(steps) < FAR, steps, np.copysign(np.inf, steps)).tolist()
         self.minuit.strategy = 1
 
     def physical(self, point: npt.ArrayLike) -> Floats:
@@ -76,12 +89,44 @@ class Minimum:
     @property
     def stat(self) -> float:
         """WStat at the best point so far."""
-        return float(self.minuit.fval)
+        return float(self.minuit.fval) + self._start_stat
 
-    def deviations(self) -> Floats:
-        """Standard deviations of the parameters, by the curvature at the minimum."""
-        self.minuit.hesse()
-        return np.asarray(self.minuit.errors) * self.scale
+    def covariance(self) -> Floats:
+        """Covariance of the parameters, twice the inverse of the second derivatives of WStat; NaN where there is none.
+
+        They are differences over a fifth of a standard deviation, where the finite accuracy of profiles hardly
+        shows. For a parameter at its bound they are those of Minuit, which bends it there.
+        """
+        point, best = np.array(self.minuit.values), self.physical(self.minuit.values)
+        room = np.abs(self._limits - best[:, None]).min(axis=1) / self.scale
+        if (room < LEAST).any():
+            self.minuit.hesse()
+            found = self.minuit.covariance
+            inverse = np.full((best.size,) * 2, np.nan) if found is None else np.asarray(found)
+        else:
+            steps = np.minimum(STEP, room)
+            curvature = self._curvature(point, steps)
+            known = np.linalg.eigvalsh(curvature).min() > SINGULAR
+            inverse = 2 * np.linalg.inv(curvature) if known else np.full(curvature.shape, np.nan)
+        return np.asarray(inverse * np.outer(self.scale, self.scale))
+
+    def _curvature(self, point: Floats, steps: Floats) -> Floats:
+        """Second derivatives of WStat at a point, in units of the scale."""
+
+        def moved(*which: Floats) -> float:
+            self.calls += 1
+            return self.likelihood(self.physical(point + sum(which))) - self._start_stat
+
+        along = np.diag(steps)
+        here = moved()
+        ends = np.array([(moved(step), moved(-step)) for step in along])
+        found = np.diag((ends.sum(axis=1) - 2 * here) / steps**2)
+        for i, j in combinations(range(point.size), 2):
+            both = moved(along[i], along[j]) + moved(-along[i], -along[j])
+            found[i, j] = (both - ends[i].sum() - ends[j].sum() + 2 * here) / (2 * steps[i] * steps[j])
+            found[j, i] = found[i, j]
+        moved()
+        return found
 
     def find_at(self, number: int, value: float) -> Floats | None:
         """Values of the parameters at the minimum over all but one, which has a value; None where it is not found.

@@ -59,7 +59,7 @@ def stat_profile(
     """
     minimum = _found(likelihood_of(datasets, models, **options))
     number, lowest = minimum.number(name), minimum.stat
-    best, deviation = minimum.physical(minimum.minuit.values), minimum.deviations()
+    best, deviation = minimum.physical(minimum.minuit.values), np.sqrt(np.diag(minimum.covariance()))
     asked = best[number] + deviation[number] * np.linspace(-3, 3, 31) if values is None else values
     wanted = np.atleast_1d(np.asarray(asked, dtype=np.float64))
     if wanted.ndim != 1 or not np.isfinite(wanted).all():

@@ -16,7 +16,7 @@ from astropy.wcs import WCS
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.skygrid import SkyGrid
 
-__all__ = ["inside", "region_center", "region_mask", "region_text"]
+__all__ = ["contains", "inside", "region_center", "region_mask", "region_text", "shapes", "sky_center"]
 
 Bools = npt.NDArray[np.bool_]
 Window = tuple[slice, slice]
@@ -87,17 +87,41 @@ def inside(region: Any, sky: SkyGrid) -> Bools:
     return mask
 
 
+def contains(region: Any, position: SkyCoord) -> Bools:
+    """Tell which positions lie in a sky region, or in a compound of sky regions.
+
+    Examples
+    --------
+    >>> from astropy import units as u
+    >>> from regions import CircleSkyRegion
+    >>> circle = CircleSkyRegion(SkyCoord(0, 89.9, unit="deg"), 0.2 * u.deg)
+    >>> contains(circle, SkyCoord([0, 180, 180], [89.8, 89.95, 89.85], unit="deg")).tolist()
+    [True, True, False]
+    """
+    from regions import CompoundSkyRegion, PixCoord
+
+    if isinstance(region, CompoundSkyRegion):
+        found = region.operator(contains(region.region1, position), contains(region.region2, position))
+        return np.asarray(found, dtype=bool)
+    wcs = _local(region)
+    own = position.transform_to(sky_center(region).frame).spherical
+    x, y = wcs.wcs_world2pix(own.lon.deg, own.lat.deg, 0)
+    known = np.isfinite(x) & np.isfinite(y) & (np.hypot(x, y) < 90 / LOCAL)  # a gnomonic plane has one hemisphere
+    near = PixCoord(np.where(known, x, 1e9), np.where(known, y, 1e9))
+    return np.asarray(region.to_pixel(wcs).contains(near) & known, dtype=bool)
+
+
 def region_center(region: Any, sky: SkyGrid) -> tuple[float, float]:
     """Longitude and latitude of the middle of a region in the frame of the map, deg; of a compound, of its parts."""
     from regions import PixelRegion
 
-    shapes = list(_shapes(region))
-    if isinstance(shapes[0], PixelRegion):
-        points = [_pixel_center(shape) for shape in shapes]
+    parts = list(shapes(region))
+    if isinstance(parts[0], PixelRegion):
+        points = [_pixel_center(shape) for shape in parts]
         lon, lat = sky.pixel_to_sky(*(np.array(p) for p in zip(*points, strict=True)))
         centers = SkyCoord(lon, lat, unit="deg", frame=sky.frame)
     else:
-        positions = [_sky_center(shape).transform_to(sky.frame) for shape in shapes]
+        positions = [sky_center(shape).transform_to(sky.frame) for shape in parts]
         centers = SkyCoord([p.spherical.lon for p in positions], [p.spherical.lat for p in positions], frame=sky.frame)
     middle = SkyCoord(centers.cartesian.mean(), frame=sky.frame, representation_type="cartesian").spherical
     return float(middle.lon.deg), float(middle.lat.deg)
@@ -115,7 +139,7 @@ def region_text(region: Any) -> str:
     """
     from regions import Regions
 
-    first = next(_shapes(region))
+    first = next(shapes(region))
     if first is not region:
         words = {"and_": "and", "or_": "or", "xor": "xor"}
         word = words.get(region.operator.__name__, region.operator.__name__)
@@ -127,13 +151,13 @@ def region_text(region: Any) -> str:
 # -- how it is done ---------------------------------------------------------------------------------------------------
 
 
-def _shapes(region: Any) -> Iterator[Any]:
+def shapes(region: Any) -> Iterator[Any]:
     """Yield the simple regions that a region is made of."""
     from regions import CompoundPixelRegion, CompoundSkyRegion, Region
 
     if isinstance(region, CompoundPixelRegion | CompoundSkyRegion):
-        yield from _shapes(region.region1)
-        yield from _shapes(region.region2)
+        yield from shapes(region.region1)
+        yield from shapes(region.region2)
     elif isinstance(region, Region):
         yield region
     else:
@@ -154,18 +178,13 @@ def _inside(region: Any, sky: SkyGrid, start: tuple[int, int] = (0, 0)) -> Bools
     if isinstance(region, PixelRegion):
         x, y = np.broadcast_arrays(columns + start[1], rows[:, None] + start[0])
         return np.asarray(region.contains(PixCoord(x, y)), dtype=bool)
-    wcs = _local(region)
     lon, lat = sky.pixel_to_sky(columns, rows[:, None])
-    position = SkyCoord(lon, lat, unit="deg", frame=sky.frame).transform_to(_sky_center(region).frame).spherical
-    x, y = wcs.wcs_world2pix(position.lon.deg, position.lat.deg, 0)
-    known = np.isfinite(x) & np.isfinite(y) & (np.hypot(x, y) < 90 / LOCAL)  # a gnomonic plane has one hemisphere
-    near = PixCoord(np.where(known, x, 1e9), np.where(known, y, 1e9))
-    return np.asarray(region.to_pixel(wcs).contains(near) & known, dtype=bool)
+    return contains(region, SkyCoord(lon, lat, unit="deg", frame=sky.frame))
 
 
 def _local(region: Any) -> WCS:
     """Projection about a sky region, in its own frame."""
-    center = _sky_center(region)
+    center = sky_center(region)
     if center.frame.name not in ("icrs", "galactic", "fk5", "fk4"):
         raise GeometryError(
             f"region in the frame {center.frame.name} found, icrs, galactic, fk5 or fk4 accepted: transform its centre"
@@ -181,7 +200,7 @@ def _local(region: Any) -> WCS:
     return wcs
 
 
-def _sky_center(region: Any) -> SkyCoord:
+def sky_center(region: Any) -> SkyCoord:
     """Centre of a simple sky region."""
     if hasattr(region, "center"):
         return region.center
@@ -204,7 +223,7 @@ def _extent(region: Any, sky: SkyGrid) -> tuple[tuple[int, int], tuple[int, int]
     from regions import PixelRegion
 
     points = []
-    for shape in _shapes(region):
+    for shape in shapes(region):
         if isinstance(shape, PixelRegion):
             box = shape.bounding_box
             points += [(box.ixmin - 1.0, box.iymin - 1.0), (box.ixmax + 1.0, box.iymax + 1.0)]
@@ -214,7 +233,7 @@ def _extent(region: Any, sky: SkyGrid) -> tuple[tuple[int, int], tuple[int, int]
         reach = 1.01 * max(np.hypot(x, y) for x in (box.ixmin, box.ixmax) for y in (box.iymin, box.iymax)) + 1
         radii = np.linspace(0, reach, 5)[:, None]
         lon, lat = wcs.wcs_pix2world((radii * np.cos(angle)).ravel(), (radii * np.sin(angle)).ravel(), 0)
-        x, y = sky.sky_to_pixel(SkyCoord(lon, lat, unit="deg", frame=_sky_center(shape).frame.replicate_without_data()))
+        x, y = sky.sky_to_pixel(SkyCoord(lon, lat, unit="deg", frame=sky_center(shape).frame.replicate_without_data()))
         if not (np.isfinite(x).all() and np.isfinite(y).all()):
             return None, None
         points += [(x.min(), y.min()), (x.max(), y.max())]
