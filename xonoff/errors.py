@@ -5,7 +5,8 @@ All are a `ValueError` under one `XonoffError`, so that a caller can catch bad i
 would be accepted, and the next step.
 """
 
-__all__ = ["FormatError", "GeometryError", "LowCountsWarning", "ModelError", "SchemaError", "XonoffError"]
+__all__ = ["FormatError", "GeometryError", "LowCountsWarning", "ModelError", "NoOffRegionsWarning", "SchemaError"]
+__all__ += ["XonoffError"]
 
 
 class XonoffError(ValueError):
@@ -30,3 +31,7 @@ class ModelError(XonoffError):
 
 class LowCountsWarning(UserWarning):
     """Counts are so few that a fit to them is biased."""
+
+
+class NoOffRegionsWarning(UserWarning):
+    """No place is left for an off region: there is no background, and all bins are outside of ``mask_safe``."""

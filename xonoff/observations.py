@@ -6,11 +6,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from astropy.coordinates import SkyCoord
 
 from xonoff.duck import small_values
-from xonoff.errors import SchemaError
+from xonoff.errors import GeometryError, SchemaError
 
-__all__ = ["join_observations"]
+__all__ = ["join_observations", "pointing"]
+
+#: Columns of the table of observations that have the pointing, deg, in the frame ICRS.
+POINTING = ("ra_pnt", "dec_pnt")
+#: Pointings that differ by less are one, deg.
+SAME_POINTING = 0.001
 
 #: Fill values of the table where a dataset lacks a column, by kind of dtype; numbers become floats, to be NaN.
 FILL: dict[str, Any] = {"f": np.nan, "c": np.nan, "M": np.datetime64("NaT"), "m": np.timedelta64("NaT"), "T": ""}
@@ -50,6 +56,41 @@ def join_observations(datasets: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:
     for name in columns:
         joined[name] = _column(name, datasets)
     return joined
+
+
+def pointing(ds: xr.Dataset) -> SkyCoord:
+    """Pointing of the telescopes: of the columns ``ra_pnt`` and ``dec_pnt`` on ``obs``, as files of gammapy have them.
+
+    Raises
+    ------
+    SchemaError
+        If the dataset has no such columns, or no numbers in them.
+    GeometryError
+        If its observations have several pointings.
+
+    Examples
+    --------
+    >>> ds = xr.Dataset(coords={"ra_pnt": ("obs", [83.6]), "dec_pnt": ("obs", [22.5])})
+    >>> pointing(ds).dec.deg.item()
+    22.5
+    """
+    known = [small_values(ds.variables[name]) for name in POINTING if name in ds.variables]
+    if len(known) < 2 or not all(v.dtype.kind in "fiu" and v.size and np.isfinite(v).all() for v in known):
+        raise SchemaError(
+            f"the dataset does not tell its pointing: coordinates {' and '.join(POINTING)} on obs, deg in ICRS, are "
+            "wanted: add them, or give pointing=SkyCoord(...)"
+        )
+    for name in POINTING:
+        if ds.variables[name].attrs.get("units", "deg") != "deg":
+            raise SchemaError(f"{name}: units {ds.variables[name].attrs['units']!r} found, 'deg' accepted")
+    positions = SkyCoord(*known, unit="deg").ravel()
+    apart = float(positions.separation(positions[0]).deg.max())
+    if apart > SAME_POINTING:
+        raise GeometryError(
+            f"{positions.size} observations up to {apart:.4g} deg apart found, one pointing accepted: take each "
+            "observation by itself and stack the spectra, or give pointing=SkyCoord(...)"
+        )
+    return positions[0]
 
 
 def _union_of_intervals(datasets: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:

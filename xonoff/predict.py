@@ -74,7 +74,7 @@ def npred_signal(
         not.
     interpolation : {"linear", "nearest"}
         How PSF and energy dispersion are taken at the position of a source from the pixels of their sky grids:
-        "nearest" is what gammapy does, see `xonoff.irf.at_position`.
+        "nearest" takes the nearest pixel of the response, see `xonoff.irf.at_position`.
 
     Returns
     -------
