@@ -6,12 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+from astropy import units as u
+from astropy.coordinates import SkyCoord
 from astropy.time import Time
 from conftest import DATA
+from regions import CircleSkyRegion, RectangleSkyRegion
 
 import xonoff
 
 datasets = pytest.importorskip("gammapy.datasets", reason="gammapy 2.1 is not installed: make bench runs these")
+data, makers, maps = (pytest.importorskip(f"gammapy.{name}") for name in ("data", "makers", "maps"))
 pytestmark = pytest.mark.filterwarnings("default")  # gammapy's own warnings are its own
 
 FILES = sorted(DATA.glob("*/*onoff_*.fits.gz")) if DATA.is_dir() else []
@@ -170,3 +174,82 @@ def test_flux_points_agree(ds: xr.Dataset, tmp_path: Path) -> None:
     # At the highest energy its lower error is that of a search that did not converge.
     np.testing.assert_allclose(theirs.norm_errn.data.ravel()[:-1], ours.norm_errn[:-1], rtol=0.03)
     np.testing.assert_allclose(theirs.sqrt_ts.data.ravel()[:5], ours.sqrt_ts[:5], rtol=0.03)
+
+
+# -- reflected regions ------------------------------------------------------------------------------------------------
+
+WOBBLE = SkyCoord(83.63, 22.51, unit="deg")
+
+
+@pytest.mark.parametrize("binsz", [0.01, 0.002])
+@pytest.mark.parametrize(
+    ("away", "radius", "distance", "distance_on"),
+    [(0.5, 0.1, 0, 0.1), (0.5, 0.11, 0, 0.1), (0.7, 0.14, 0, 0.3), (0.5, 0.1, 0.2, 0.1), (1.0, 0.2, 0.05, 0.1)],
+)
+def test_reflected_regions_are_those_of_the_peer(
+    away: float, radius: float, distance: float, distance_on: float, binsz: float
+) -> None:
+    """As many, in the same order and places, as far as the peer's pixels tell the angular size of a region."""
+    on = CircleSkyRegion(WOBBLE.directional_offset_by(180 * u.deg, away * u.deg), radius * u.deg)
+    finder = makers.ReflectedRegionsFinder(
+        min_distance=distance * u.rad, min_distance_input=distance_on * u.rad, binsz=binsz * u.deg
+    )
+    theirs, _ = finder.run(on, WOBBLE)
+    ours = xonoff.reflected_regions(on, WOBBLE, min_distance=f"{distance} rad", min_distance_on=f"{distance_on} rad")
+    assert len(ours) == len(theirs)
+    for number, (a, b) in enumerate(zip(theirs, ours, strict=True), 1):
+        assert a.center.separation(b.center).deg < number * binsz
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 7])
+def test_wobble_regions_are_those_of_the_peer(n: int) -> None:
+    on = CircleSkyRegion(WOBBLE.directional_offset_by(180 * u.deg, 0.5 * u.deg), 0.1 * u.deg)
+    theirs, _ = makers.WobbleRegionsFinder(n).run(on, WOBBLE)
+    ours = xonoff.reflected_regions(on, WOBBLE, number=n)
+    assert len(ours) == len(theirs) == n
+    for a, b in zip(theirs, ours, strict=True):
+        assert a.center.separation(b.center).deg < 1e-10
+
+
+def test_reflected_regions_of_a_rectangle_and_with_an_exclusion_are_those_of_the_peer() -> None:
+    center = WOBBLE.directional_offset_by(180 * u.deg, 0.5 * u.deg)
+    finder = makers.ReflectedRegionsFinder(binsz=0.002 * u.deg)
+    on = RectangleSkyRegion(center, 0.3 * u.deg, 0.15 * u.deg, 30 * u.deg)
+    theirs, ours = finder.run(on, WOBBLE)[0], xonoff.reflected_regions(on, WOBBLE)
+    assert len(theirs) == len(ours) == 8
+    for number, (a, b) in enumerate(zip(theirs, ours, strict=True), 1):
+        assert a.center.separation(b.center).deg < number * 0.004
+        assert abs((a.angle - b.angle).to_value("deg") + 180) % 360 - 180 < 0.5 * number
+    on, bad = (CircleSkyRegion(c, r * u.deg) for c, r in ((center, 0.1), (SkyCoord(83.2, 22.7, unit="deg"), 0.2)))
+    geom = maps.WcsGeom.create(skydir=WOBBLE, width=3, binsz=0.01, proj="TAN", frame="icrs")
+    theirs = finder.run(on, WOBBLE, geom.region_mask([bad], inside=False))[0]
+    ours = xonoff.reflected_regions(on, WOBBLE, bad)
+    assert len(theirs) == len(ours) == 11
+    for number, (a, b) in enumerate(zip(theirs, ours, strict=True), 1):
+        assert a.center.separation(b.center).deg < number * 0.004
+
+
+def test_off_counts_of_a_run_are_those_of_the_peer(data_dir: Path) -> None:
+    """Events of a run on fine pixels, against the peer's spectrum of the events themselves."""
+    store = data.DataStore.from_dir(data_dir / "hess-crab" / "dl3")
+    observation = store.get_observations([23526])[0]
+    on = CircleSkyRegion(SkyCoord(83.63, 22.01, unit="deg"), 0.11 * u.deg)
+    edges = np.geomspace(0.5, 50, 6)
+    energy, true = (maps.MapAxis.from_energy_bounds(0.5, 50, 5, unit="TeV", name=n) for n in ("energy", "energy_true"))
+    empty = datasets.SpectrumDataset.create(maps.RegionGeom.create(on, axes=[energy]), energy_axis_true=true)
+    spectrum = makers.SpectrumDatasetMaker(selection=["counts"]).run(empty, observation)
+    theirs = makers.ReflectedRegionsBackgroundMaker(binsz=0.002 * u.deg).run(spectrum, observation)
+
+    pointing = observation.get_pointing_icrs(observation.tmid)
+    geom = xonoff.Geom.create(pointing, width=1.6, pixel_size=0.005, projection="TAN", energy=edges)
+    events = observation.events
+    x, y = geom.sky.sky_to_pixel(events.radec)
+    bins = [edges, *(np.arange(n + 1) - 0.5 for n in geom.shape[1:])]
+    counts, _ = np.histogramdd([events.energy.to_value("TeV"), y, x], bins=bins)
+    ds = xr.Dataset({"counts": (geom.dims, counts, {"units": "1"})}, geom.coords())
+    ours = xonoff.reflected_spectrum(ds, on, pointing, weights="number")
+    np.testing.assert_allclose(ours.onoff.alpha, theirs.alpha.data.ravel(), rtol=1e-6)
+    for name in ("counts", "counts_off"):
+        a, b = ours[name].values, getattr(theirs, name).data.ravel()
+        assert b.sum() > 90
+        assert np.abs(a - b).sum() <= 0.05 * b.sum(), (a, b)  # events of pixels across the borders

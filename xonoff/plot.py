@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from xonoff.residuals import Method
     from xonoff.units import Value
 
-__all__ = ["Plots", "pyplot", "residual_spectrum", "sky_map", "spectrum"]
+__all__ = ["Plots", "outline", "pyplot", "residual_spectrum", "sky_map", "spectrum"]
 
 FRAMES = {
     "icrs": ("Right ascension", "Declination"),
@@ -150,7 +150,7 @@ class Plots:
         ax.set_title("residuals" if smooth is None else "residuals, smoothed")
         if region is None:
             return ax
-        _outline(ax, region, sky)
+        outline(ax, region, sky)
         return ax, residual_spectrum(self._ds, region, method, models, ax=ax_spectrum)
 
     def peek(self) -> "Figure":
@@ -303,11 +303,23 @@ def _written(formula: str) -> str:
     return formula.replace("sqrt(model)", "√model")
 
 
-def _outline(ax: "Axes", region: Any, sky: SkyGrid) -> None:
-    """Draw the border of a region on a map, as it lies on the sky: whatever the region and the projection."""
+def outline(ax: "Axes", region: Any, sky: SkyGrid, colour: str = "black") -> Any:
+    """Draw the border of a region on a map, as it lies on the sky: whatever the region and the projection.
+
+    Parts off the map are left out.
+
+    Returns
+    -------
+    Artist
+        A line that stands for it in a legend.
+    """
+    from matplotlib.lines import Line2D
     from regions import PixCoord, PixelRegion
 
-    rows, columns = np.nonzero(region_mask(region, sky))
+    rows, columns = np.nonzero(inside(region, sky))
+    line = Line2D([], [], color=colour, linewidth=1.2)
+    if not rows.size:
+        return line
     low, high = (rows.min() - 1, columns.min() - 1), (rows.max() + 2, columns.max() + 2)
     n = int(np.clip(400 // max(b - a for a, b in zip(low, high, strict=True)), 1, 32))  # points along a pixel
     y, x = (a + (np.arange(n * (b - a)) + 0.5) / n - 0.5 for a, b in zip(low, high, strict=True))
@@ -318,7 +330,8 @@ def _outline(ax: "Axes", region: Any, sky: SkyGrid) -> None:
         fine = SkyGrid(sky.header, (y.size, x.size), (y0 + dy * y[0], x0 + dx * x[0]), (dy / n, dx / n))
         within = inside(region, fine)
     ax.autoscale(enable=False)
-    ax.contour(x, y, within, levels=[0.5], colors="black", linewidths=1.2)
+    ax.contour(x, y, within, levels=[0.5], colors=colour, linewidths=1.2)
+    return line
 
 
 def _energy(ds: xr.Dataset) -> list[str]:

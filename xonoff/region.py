@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from astropy.coordinates import SkyCoord
+from astropy.coordinates import SkyCoord, UnitSphericalRepresentation
 from astropy.wcs import WCS
 
 from xonoff.errors import GeometryError, SchemaError
@@ -132,7 +132,7 @@ def region_text(region: Any) -> str:
 
     Examples
     --------
-    >>> from astropy.coordinates import SkyCoord
+    >>> from astropy.coordinates import SkyCoord, UnitSphericalRepresentation
     >>> from regions import CircleSkyRegion
     >>> region_text(CircleSkyRegion(SkyCoord(83.63, 22.01, unit="deg"), 0.1 * u.deg))  # doctest: +SKIP
     'icrs;circle(83.630000,22.010000,0.100000)'
@@ -205,8 +205,8 @@ def sky_center(region: Any) -> SkyCoord:
     if hasattr(region, "center"):
         return region.center
     if hasattr(region, "vertices"):
-        middle = region.vertices.cartesian.mean()
-        return SkyCoord(middle, frame=region.vertices.frame.replicate_without_data(), representation_type="cartesian")
+        middle = region.vertices.cartesian.mean().represent_as(UnitSphericalRepresentation)
+        return SkyCoord(middle.lon, middle.lat, frame=region.vertices.frame.replicate_without_data())
     raise SchemaError(f"a {type(region).__name__} found, a region with an area accepted: circle, polygon, ...")
 
 

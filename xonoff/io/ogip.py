@@ -59,6 +59,8 @@ HEAD_BYTES = 40 * 2880
 #: QUALITY of a channel: good; of a mask at fault or without a valid acceptance ("bad by software"); outside mask_safe
 #: ("bad by the user").
 GOOD, BAD, UNSAFE = 0, 1, 5
+#: Coordinate that a card holds, and its long name.
+REGIONS = {"REGION": ("region", "on region"), "REG_OFF": ("region_off", "off regions")}
 
 _SPECTRUM = re.compile(rb"(?:EXTNAME |HDUCLAS1)= +'SPECTRUM *'.*")
 
@@ -180,9 +182,7 @@ def _position_cards(ds: xr.Dataset) -> dict[str, Any]:
         if name in ds.coords and not ds[name].ndim and np.isfinite(float(ds[name])):
             cards[card] = float(ds[name])
             cards["REG_FRAM"] = str(ds[name].attrs.get("frame", ""))
-    if "region" in ds.coords:
-        cards["REGION"] = str(ds["region"].values)
-    return cards
+    return cards | {card: str(ds[name].values) for card, (name, _) in REGIONS.items() if name in ds.coords}
 
 
 # -- reading ----------------------------------------------------------------------------------------------------------
@@ -380,6 +380,7 @@ def _position(cards: Mapping[str, Any]) -> dict[str, xr.Variable]:
     for name, card, text in (("lon", "REG_LON", "longitude"), ("lat", "REG_LAT", "latitude")):
         if isinstance(cards.get(card), int | float):
             coords[name] = xr.Variable((), float(cards[card]), {**attrs, "long_name": text})
-    if "REGION" in cards:
-        coords["region"] = xr.Variable((), np.array(str(cards["REGION"]), dtype=TEXT), {"long_name": "on region"})
+    for card, (name, text) in REGIONS.items():
+        if card in cards:
+            coords[name] = xr.Variable((), np.array(str(cards[card]), dtype=TEXT), {"long_name": text})
     return coords
