@@ -12,14 +12,13 @@ from astropy.io.fits import HDUList
 from astropy.wcs import WCS
 
 from xonoff import combine, create, cutout, geometry, masks, quantities, rebin, spectrum, summary, validity
+from xonoff.estimates import Estimates
 from xonoff.io import fits, hdulist, ogip, project, store
 from xonoff.units import Position, Value
 
 if TYPE_CHECKING:
     from astropy.table import Table
 
-    from xonoff import likelihood
-    from xonoff.fit_result import FitResult
     from xonoff.models import SkyModel
     from xonoff.plot import Plots
     from xonoff.predict import Models, Options
@@ -31,7 +30,7 @@ Path = str | os.PathLike[str]
 
 
 @xr.register_dataset_accessor("onoff")
-class OnOffAccessor:
+class OnOffAccessor(Estimates):
     """On/off quantities, geometry and writers of a dataset.
 
     Examples
@@ -43,9 +42,6 @@ class OnOffAccessor:
     >>> float(ds.onoff.excess.sum().round(1)) == float((ds.counts - ds.onoff.background).sum().round(1))
     True
     """
-
-    def __init__(self, ds: xr.Dataset) -> None:
-        self._ds = ds
 
     # -- quantities, a bin each: see xonoff.quantities --
 
@@ -331,61 +327,6 @@ class OnOffAccessor:
         from xonoff.models import parameters
 
         return parameters(self.models)
-
-    def fit(
-        self, models: "Models" = None, *, minos: Iterable[str] = (), **options: "Unpack[likelihood.Options]"
-    ) -> "FitResult":
-        """Fit models to the dataset, which is read. See `xonoff.fitting.fit`."""
-        from xonoff import fitting
-
-        return fitting.fit(self._ds, models, minos=minos, **options)
-
-    def stat_profile(
-        self, name: str, models: "Models" = None, *, values: Any = None, **options: "Unpack[likelihood.Options]"
-    ) -> xr.Dataset:
-        """WStat at values of a parameter, all others at their best. See `xonoff.profiles.stat_profile`."""
-        from xonoff import profiles
-
-        return profiles.stat_profile(self._ds, name, models, values=values, **options)
-
-    def stat_contour(
-        self,
-        names: tuple[str, str],
-        models: "Models" = None,
-        *,
-        level: float = 0.6827,
-        points: int = 40,
-        **options: "Unpack[likelihood.Options]",
-    ) -> xr.Dataset:
-        """Contour of two parameters, all others at their best. See `xonoff.profiles.stat_contour`."""
-        from xonoff import profiles
-
-        return profiles.stat_contour(self._ds, names, models, level=level, points=points, **options)
-
-    def source_ts(
-        self,
-        models: "Models | FitResult" = None,
-        source: str | None = None,
-        *,
-        refit: bool = True,
-        interpolation: Literal["linear", "nearest"] = "linear",
-    ) -> xr.Dataset:
-        """TS of a source, with and without it; the dataset is read. See `xonoff.ts.source_ts`."""
-        from xonoff import ts
-
-        return ts.source_ts(self._ds, models, source, refit=refit, interpolation=interpolation)
-
-    def flux_points(
-        self,
-        models: "Models | FitResult" = None,
-        source: str | None = None,
-        energy_edges: Value | None = None,
-        **options: Any,
-    ) -> xr.Dataset:
-        """Flux of a source in bins of energy; the pixels that it reaches are read. See `xonoff.sed.flux_points`."""
-        from xonoff import sed
-
-        return sed.flux_points(self._ds, models, source, energy_edges, **options)
 
     # -- writers --
 

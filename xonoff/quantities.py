@@ -34,6 +34,7 @@ __all__ = [
     "npred_off",
     "on_bins",
     "on_off_sums",
+    "require",
     "significance",
     "stat_sum",
     "usable",
@@ -126,7 +127,7 @@ def stat_sum(ds: xr.Dataset, signal: xr.DataArray | None = None) -> xr.DataArray
     -------
     DataArray ()
     """
-    names = _require(ds, ON_OFF)
+    names = require(ds, ON_OFF)
     cubes = xr.Dataset({name: ds.variables[name] for name in names})
     inside = _mask(ds)
     if inside is not None or signal is not None:
@@ -198,7 +199,7 @@ def on_off_sums(ds: xr.Dataset, dim: Hashable | Iterable[Hashable]) -> xr.Datase
         there are no off counts it is the plain sum, so that alpha keeps its true value. (It is the plain sum also
         where all off counts are in bins with no on acceptance: then their background of 0 is not conserved.)
     """
-    arrays = [ds[name] for name in _require(ds, ON_OFF)]
+    arrays = [ds[name] for name in require(ds, ON_OFF)]
     dims = arrays[0].dims
     named: Any = dims if dim is ... else dim
     over = [named] if isinstance(named, str) else list(named) if isinstance(named, Iterable) else [named]
@@ -342,7 +343,7 @@ def _bins(
     It works on bare variables: coordinates of one dataset need no comparison, which 2-D ones would have to be
     computed for.
     """
-    variables = [ds.variables[n] for n in _require(ds, names)]
+    variables = [ds.variables[n] for n in require(ds, names)]
     variables += [] if signal is None else [signal.variable]
     result = xr.apply_ufunc(function, *variables, dask="parallelized", output_dtypes=[np.float64])
     return like_counts(ds, result, name, {"units": "1"})
@@ -403,7 +404,8 @@ def _one_block(*arrays: npt.NDArray[Any], ndim: int) -> npt.NDArray[np.float64]:
     return np.full((1,) * ndim, stats.wstat_sum(*arrays))
 
 
-def _require(ds: xr.Dataset, names: tuple[str, ...]) -> tuple[str, ...]:
+def require(ds: xr.Dataset, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of variables, or refuse a dataset that lacks one of them."""
     missing = [name for name in names if name not in ds]
     if missing:
         what = "; ".join(f"{name}: {VARIABLES[name].description}" for name in missing)

@@ -25,7 +25,7 @@ from xonoff.schema import VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Value, floats_in
 
-__all__ = ["downsample", "group", "resample_energy", "to_image"]
+__all__ = ["bin_fluxes", "downsample", "energy_groups", "group", "joined_edges", "resample_energy", "to_image"]
 
 Floats = npt.NDArray[np.float64]
 #: A spectrum: flux per energy at energies in TeV, in any unit, for it is a weight.
@@ -134,19 +134,10 @@ def resample_energy(ds: xr.Dataset, edges: Value) -> xr.Dataset:
     >>> resample_energy(ds, [edges[0], edges[3], edges[8]]).counts.shape
     (2, 40, 40)
     """
-    old = axis_edges(ds, "energy")
-    wanted = np.atleast_1d(floats_in(edges, "TeV"))
-    if wanted.ndim > 1:
-        raise GeometryError(f"energy edges of shape {wanted.shape} found, a list of them accepted")
-    nearest = np.abs(old[:, None] - wanted).argmin(axis=0) if wanted.size and np.isfinite(wanted).all() else []
-    if len(nearest) < 2 or not np.allclose(old[nearest], wanted, rtol=1e-6, atol=0) or (np.diff(nearest) < 1).any():
-        raise GeometryError(
-            f"energy edges {[float(f'{e:.6g}') for e in wanted]} TeV found, two or more of "
-            f"{[float(f'{e:.6g}') for e in old]} in increasing order accepted: bins can be joined, not divided"
-        )
-    starts = [int(n) for n in nearest]
-    kept = ds.isel(energy=slice(starts[0], starts[-1]))
-    groups = [slice(a - starts[0], b - starts[0]) for a, b in pairwise(starts)]
+    joined = energy_groups(ds, edges)
+    first = joined[0].start
+    kept = ds.isel(energy=slice(first, joined[-1].stop))
+    groups = [slice(part.start - first, part.stop - first) for part in joined]
     used = usable(kept) if _has_bins(kept) else None
     variables = {} if used is None else join_bins(kept, used, groups=groups)
     for name, array in kept.data_vars.items():
@@ -157,7 +148,28 @@ def resample_energy(ds: xr.Dataset, edges: Value) -> xr.Dataset:
     if "psf" in kept and "energy" in kept["psf"].dims:
         variables |= _joined_psf(kept, used, groups)
     coords = {name: v for name, v in kept.coords.variables.items() if v.dims[:1] not in (("energy",), ("migra",))}
-    return _dataset(variables, coords | axis_coords("energy", old[starts]), ds)
+    return _dataset(variables, coords | axis_coords("energy", joined_edges(ds, joined)), ds)
+
+
+def energy_groups(ds: xr.Dataset, edges: Value) -> list[slice]:
+    """Energies of a dataset between each two of some of its edges; see `resample_energy`."""
+    old = axis_edges(ds, "energy")
+    wanted = np.atleast_1d(floats_in(edges, "TeV"))
+    if wanted.ndim > 1:
+        raise GeometryError(f"energy edges of shape {wanted.shape} found, a list of them accepted")
+    nearest = np.abs(old[:, None] - wanted).argmin(axis=0) if wanted.size and np.isfinite(wanted).all() else []
+    if len(nearest) < 2 or not np.allclose(old[nearest], wanted, rtol=1e-6, atol=0) or (np.diff(nearest) < 1).any():
+        raise GeometryError(
+            f"energy edges {[float(f'{e:.6g}') for e in wanted]} TeV found, two or more of "
+            f"{[float(f'{e:.6g}') for e in old]} in increasing order accepted: bins can be joined, not divided"
+        )
+    return [slice(int(a), int(b)) for a, b in pairwise(nearest)]
+
+
+def joined_edges(ds: xr.Dataset, groups: list[slice]) -> Floats:
+    """Edges of groups of energies."""
+    edges = axis_edges(ds, "energy")
+    return np.asarray(edges[[groups[0].start, *(part.stop for part in groups)]])
 
 
 def group(ds: xr.Dataset, counts_off: float) -> xr.Dataset:
@@ -238,7 +250,7 @@ def to_image(ds: xr.Dataset, spectrum: Spectrum | None = None, *, keep_energy_tr
     if keep_energy_true or "energy_true" not in ds.dims:
         return image
     edges = axis_edges(ds, "energy_true")
-    weights = xr.Variable("energy_true", _bin_fluxes(spectrum, edges))
+    weights = xr.Variable("energy_true", bin_fluxes(spectrum, edges))
     variables = {str(n): a.variable for n, a in image.data_vars.items() if "energy_true" not in a.dims}
     for name in ("exposure", "psf_exposure", "edisp_exposure"):
         if name in image and "energy_true" in image[name].dims:
@@ -278,7 +290,7 @@ def _joined_edisp(ds: xr.Dataset, used: xr.Variable | None, groups: Sequence[sli
 
 def _joined_psf(ds: xr.Dataset, used: xr.Variable | None, groups: Sequence[slice]) -> dict[str, xr.Variable]:
     """PSF in reconstructed energy, averaged over groups with its exposure and the flux of a power law of index 2."""
-    weights = xr.Variable("energy", _bin_fluxes(None, axis_edges(ds, "energy")))
+    weights = xr.Variable("energy", bin_fluxes(None, axis_edges(ds, "energy")))
     names = ["psf", *(["psf_exposure"] if "psf_exposure" in ds else [])]
     shares = weights * ds.variables["psf_exposure"].astype(np.float64) if len(names) == 2 else weights
     if used is not None:
@@ -290,7 +302,7 @@ def _joined_psf(ds: xr.Dataset, used: xr.Variable | None, groups: Sequence[slice
     return out
 
 
-def _bin_fluxes(spectrum: Spectrum | None, edges: Floats) -> Floats:
+def bin_fluxes(spectrum: Spectrum | None, edges: Floats) -> Floats:
     """Integral of a spectrum over bins, by Gauss-Legendre quadrature in log energy; in closed form for the default."""
     if spectrum is None:
         return 1 / edges[:-1] - 1 / edges[1:]
