@@ -144,6 +144,8 @@ def test_hysteresis_keeps_what_is_joined_to_a_high_pixel(seed):
     [
         ({"threshold": 2.0}, "threshold_low <= threshold"),
         ({"threshold": np.nan}, "threshold_low <= threshold"),
+        ({"threshold": None}, "None found"),
+        ({"background": 3}, "background: int found"),
         ({"max_iterations": 0}, "max_iterations: 0 found"),
         ({"max_iterations": 2.5}, "max_iterations: 2.5 found"),
         ({"dilation": "1 TeV"}, "deg"),
@@ -152,4 +154,4 @@ def test_hysteresis_keeps_what_is_joined_to_a_high_pixel(seed):
 )
 def test_what_makes_no_mask_is_refused(ds, options, message):
     with pytest.raises(SchemaError, match=message):
-        exclusion_mask(ds, RING, **options)
+        exclusion_mask(ds, **{"background": RING} | options)

@@ -258,6 +258,31 @@ def test_a_map_without_a_mask_gets_one_and_no_events_do_no_harm():
     assert not found.counts_off.any()
 
 
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("strided and reversed", lambda ds: ds.isel(y=slice(None, None, -2), x=slice(1, None, 3))),
+        ("one row", lambda ds: ds.isel(y=[3])),
+        ("one pixel", lambda ds: ds.isel(y=[3], x=[2])),
+        ("whole numbers", lambda ds: ds.assign(counts=ds.counts.astype(np.int16))),
+        ("big-endian", lambda ds: ds.assign(counts=ds.counts.astype(">f4"), acceptance=ds.acceptance.astype(">f8"))),
+        ("masks of numbers", lambda ds: ds.assign(mask_safe=ds.mask_safe.astype(int))),
+    ],
+)
+def test_any_selection_and_dtype_does(what, change):
+    ds = change(make(7, "TAN"))
+    found = ring_background(ds, 0.05, 0.25)
+    assert_off(found, brute(ds.assign(mask_safe=ds.mask_safe.astype(bool)), [(0.05, 0.3)], np.inf))
+
+
+def test_no_exposure_at_all_leaves_nothing():
+    ds = make(7, "TAN")
+    for changed in (ds.assign(mask_safe=ds.mask_safe & False), ds.assign(acceptance=ds.acceptance * 0)):
+        found = ring_background(changed, 0.05, 0.25)
+        assert not found.mask_safe.any()
+        assert np.isnan(found.onoff.alpha).all()
+
+
 def test_safe_only_leaves_out_what_the_analysis_may_not_use():
     ds = make(5, "TAN")
     ds["mask_safe"] = ds.mask_safe & (ds.energy > 2)
@@ -276,6 +301,7 @@ def test_an_exclusion_may_be_many_things(ds):
     bins = xonoff.masks.from_regions(ds, region)
     image = bins.isel(energy=0, drop=True)
     forms = [region, [region], bins, image, image.values, bins.values, bins.transpose("lon", "lat", "energy")]
+    forms += [image.variable.T, bins.variable.transpose("lon", "energy", "lat")]
     found = [ring_background(ds, 0.3, 0.5, exclusion=form) for form in forms]
     for other in found[1:]:
         xr.testing.assert_identical(other, found[0])
@@ -384,6 +410,12 @@ ADAPTIVE = {"r_max": 1.2, "step": 0.1, "threshold": 0.1}
         (lambda ds: adaptive_ring_background(ds, 0.5, 0.3, **ADAPTIVE | {"r_max": 0.7}), GeometryError, "r_max = 0.7"),
         (lambda ds: adaptive_ring_background(ds, 0.5, 0.3, **ADAPTIVE | {"step": 1e-9}), GeometryError, "larger step"),
         (lambda ds: adaptive_ring_background(ds, 0.5, 0.3, **ADAPTIVE | {"threshold": 0}), SchemaError, "threshold: 0"),
+        (lambda ds: adaptive_ring_background(ds, 0.5, 0.3, **ADAPTIVE | {"threshold": "a"}), SchemaError, "'a' found"),
+        (
+            lambda ds: adaptive_ring_background(ds, 0.5, 0.3, **ADAPTIVE | {"threshold": [1, 2]}),
+            SchemaError,
+            "one value",
+        ),
     ],
 )
 def test_what_makes_no_ring_is_refused(ds, call, error, message):

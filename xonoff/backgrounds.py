@@ -36,7 +36,7 @@ MOST_RINGS = 1000
 
 
 def ring_background(
-    ds: xr.Dataset, r_in: Value, width: Value, *, exclusion: Any = None, safe_only: bool = True
+    ds: xr.Dataset, r_in: Value, width: Value, exclusion: Any = None, *, safe_only: bool = True
 ) -> xr.Dataset:
     r"""On/off dataset whose off counts are those in a ring around each pixel, in every energy bin by itself.
 
@@ -151,14 +151,15 @@ def adaptive_ring_background(
     True
     """
     inner, wide = _radii(r_in, width)
-    if not 0 < threshold < np.inf:
+    limit = value_in(threshold, "")
+    if not 0 < limit < np.inf:
         raise SchemaError(f"threshold: {threshold!r} found, a positive number accepted")
     rings = _growing(inner, wide, value_in(r_max, "deg"), value_in(step, "deg"), fixed)
     on_radius = None if theta is None else value_in(theta, "deg")
     if on_radius is not None and not 0 <= on_radius <= inner:
         raise GeometryError(f"theta: {on_radius} deg found, from 0 to r_in = {inner} deg accepted")
     text = f"sums over rings from {inner:g} to {max(r for _, r in rings):g} deg"
-    return _on_off(ds, rings, text, exclusion, safe_only, threshold, on_radius, keep_last)
+    return _on_off(ds, rings, text, exclusion, safe_only, limit, on_radius, keep_last)
 
 
 def is_correlated(ds: xr.Dataset) -> bool:

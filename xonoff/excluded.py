@@ -60,6 +60,8 @@ def excluded(ds: xr.Dataset, exclusion: Any) -> xr.Variable | None:
     dims = sky.dims()
     if isinstance(exclusion, xr.DataArray):
         return _from_labelled(ds, exclusion, sky)
+    if isinstance(exclusion, xr.Variable):
+        exclusion = exclusion.transpose("energy", *dims, missing_dims="ignore").data
     if hasattr(exclusion, "dtype") and hasattr(exclusion, "ndim"):
         energy = ds.sizes.get("energy", 1)
         shapes = (sky.shape, (energy, *sky.shape))

@@ -82,7 +82,12 @@ def exclusion_mask(
     (1, True)
     >>> on_off = ring(ds, exclusion=source)
     """
-    low, high = float(threshold_low), float(threshold)
+    if not callable(background):
+        raise SchemaError(
+            f"background: {type(background).__name__} found, a function accepted: "
+            "functools.partial(xonoff.ring_background, r_in=..., width=...)"
+        )
+    low, high = value_in(threshold_low, ""), value_in(threshold, "")
     if not -np.inf < low <= high < np.inf:
         raise SchemaError(
             f"thresholds: {low} up to {high} found, finite numbers with threshold_low <= threshold accepted"

@@ -22,8 +22,8 @@ Span = tuple[int, int]
 
 #: Relative tolerance of a radius, so that pixels on the very circle are in.
 TIE = 1e-9
-#: Pixels of a tile along (y, x) that is summed at once: with its surroundings it stays in the cache of a core.
-TILE = (64, 256)
+#: Pixels of a tile along (y, x) that is summed at once: long rows, for each stretch of them costs a loop.
+TILE = (64, 512)
 #: Rows of pixels that a thread looks up at a time, and pixels of the squares that are left out as a whole.
 ROWS, SQUARE = 16, 32
 #: Pixels from one point to the next of the lattice on which `window_of` looks for the surroundings of a chunk.

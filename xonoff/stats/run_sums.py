@@ -1,10 +1,11 @@
 """Sums over runs of pixels: compiled kernels.
 
-A run, an interval of pixels along a row (see `xonoff.stats.neighbours`), is put together from sums of 1, 2, 4, 8, ...
-pixels, which all pixels of a row share. So nothing is ever subtracted: where all values are 0 the sum is 0, a small
-value beside a large one keeps its digits, and a NaN reaches those sums alone that it is part of. (Differences of
-running sums over a row would be as fast, and have none of this.) Whole numbers are added up as unsigned integers, of
-16 bit wherever that is enough for all that a tile can reach: four times as many in one instruction as of float64.
+A run, an interval of pixels along a row (see `xonoff.stats.neighbours`), is put together from sums of 1, 2, 3, 4, 6, 8,
+12, ... pixels, which all pixels of a row share. (Of 1, 2, 4, 8, ... alone it takes half as many again.) So nothing is
+ever subtracted: where all values are 0 the sum is 0, a small value beside a large one keeps its digits, and a NaN
+reaches those sums alone that it is part of. Differences of running sums over a row have none of this. Whole numbers are
+added up as unsigned integers, of 16 bit wherever that is enough for all that a tile can reach: four times as many in
+one instruction as of float64.
 
 Indices of the innermost loops are unsigned, for signed ones may count from the end: that test keeps the compiler from
 making vector instructions. Slices would do as well, but each costs more than the short stretches that it is for.
@@ -25,7 +26,7 @@ Ints = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
 #: Rows of pixels of which there are tables of sums at a time.
-GROUP = 4
+GROUP = 3
 
 
 @_jit
@@ -39,6 +40,14 @@ def row_totals(values: Floats, mask: Bools, out: Floats) -> None:
             whole &= number == value
             total += number
         out[i] = total if whole else math.inf
+
+
+@_jit
+def _length(k: int) -> int:
+    """Number of pixels whose sums are in a table: 1, 2, 3, 4, 6, 8, 12, ..."""
+    if k < 2:
+        return k + 1
+    return 3 << (k // 2 - 1) if k % 2 == 0 else 1 << (k // 2 + 1)
 
 
 @_jit
@@ -76,7 +85,7 @@ def plan(
             left, right = min(left, a + segments[s, 4]), max(right, b - 1 + segments[s, 4] + segments[s, 5])
             longest = max(longest, segments[s, 5])
     levels = 1
-    while 2**levels <= longest:
+    while _length(levels) <= longest:
         levels += 1
     height, size = max(high + 1 - low, 0), max(right - left, 0)
     window = np.array([low, height, left, size, levels])
@@ -103,9 +112,9 @@ def plan(
             if whole:
                 at, length = base + x0 + begin, stop - begin
                 for k in range(levels - 1, -1, -1):
-                    if length & (1 << k):
+                    if length >= _length(k):
                         common[n_common, 0], common[n_common, 1] = slot, k * GROUP * size + at
-                        at, n_common = at + (1 << k), n_common + 1
+                        at, length, n_common = at + _length(k), length - _length(k), n_common + 1
             for i in range(s, end):
                 a, b = max(segments[i, 2], x0), min(segments[i, 3], x1)
                 if a >= b:
@@ -120,10 +129,10 @@ def plan(
                     while more.shape[0] < n_more + levels:
                         more = grown(more)
                     for k in range(levels - 1, -1, -1):
-                        if length & (1 << k):
+                        if length >= _length(k):
                             more[n_more, 0], more[n_more, 1], more[n_more, 2] = slot, a - x0, b - a
                             more[n_more, 3] = k * GROUP * size + at
-                            at, n_more = at + (1 << k), n_more + 1
+                            at, length, n_more = at + _length(k), length - _length(k), n_more + 1
             s = end
     common_starts, common = _by_slot(common[:n_common], slots)
     more_starts, more = _by_slot(more[:n_more], slots)
@@ -160,8 +169,8 @@ def accumulate(
 ) -> None:
     """Sums over the runs of the pixels in a tile, as planned.
 
-    A few rows at a time are summed in all lengths, and added to all rows of the tile that take them in: tables of so few
-    stay in the cache next to the core, which is what limits the speed.
+    A few rows at a time are summed in all lengths, and added to all rows of the tile that take them in: the tables of
+    so few rows stay in the cache next to the core.
 
     Parameters
     ----------
@@ -179,7 +188,7 @@ def accumulate(
     low, height, left, size, levels = window
     rows, n = out.shape
     total = np.zeros(rows * n, zero.dtype)
-    # Table k holds at x the sum of the 2**k pixels from x on, of each row. Columns beyond the map are 0.
+    # Table k holds at x the sum of the pixels from x on, as many as `_length` tells. Columns beyond the map are 0.
     flat = np.zeros(levels * GROUP * size, zero.dtype)
     from_, to = max(left + first, 0), min(left + first + size, values.shape[1])
     for group in range((height + GROUP - 1) // GROUP):
@@ -190,10 +199,12 @@ def accumulate(
                 for x in range(np.uint64(max(to - from_, 0))):
                     flat[at + x] = value[x] if inside[x] else 0
         for k in range(1, levels):
-            half, one = np.uint64(2 ** (k - 1)), np.uint64((k - 1) * GROUP * size)
-            two = np.uint64(k * GROUP * size)
-            for x in range(np.uint64(max(GROUP * size - 2 ** (k - 1), 0))):  # those across two rows are not used
-                flat[two + x] = flat[one + x] + flat[one + half + x]
+            long = k - 2 if k % 2 and k > 1 else k - 1
+            short = max(k - 3, 0) if k % 2 == 0 else long
+            shift, to_ = np.uint64(_length(short)), np.uint64(k * GROUP * size)
+            one, two = np.uint64(short * GROUP * size), np.uint64(long * GROUP * size)
+            for x in range(np.uint64(max(GROUP * size - _length(short), 0))):  # those across two rows are not used
+                flat[to_ + x] = flat[one + x] + flat[two + shift + x]
         for y in range(rows):
             slot = group * rows + y
             i, end = common_starts[slot], common_starts[slot + 1]
