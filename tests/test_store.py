@@ -303,11 +303,15 @@ class TestRefusal:
 
     @BOTH
     def test_not_a_path(self, kind):
+        message = {"nc": "expected the path", "zarr": "a dict found; a path, a URL, an obstore store"}[kind]
         for function in (lambda path: FORMATS[kind][0](sample(), path), FORMATS[kind][1]):
-            with pytest.raises(FormatError, match="s3://bucket/a: only local paths"):
-                function("s3://bucket/a")
-            with pytest.raises(TypeError, match="expected the path"):
+            with pytest.raises(TypeError, match=message):
                 function({})
+
+    def test_netcdf_under_a_url(self):
+        for function in (lambda path: to_netcdf(sample(), path), open_netcdf):
+            with pytest.raises(FormatError, match="s3://bucket/a: a netCDF file is read and written on a local path"):
+                function("s3://bucket/a")
 
     @BOTH
     def test_missing_file(self, tmp_path, kind):

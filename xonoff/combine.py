@@ -6,7 +6,7 @@ memory the inputs are gone through one after the other; where one is a dask arra
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -24,7 +24,7 @@ from xonoff.schema import GRIDS, VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.stacking import MASK_SUMS, Arrays, Rule, bins_of, on_off_arrays, response_arrays, rules_of
 
-__all__ = ["stack", "to_masked"]
+__all__ = ["Frame", "Layout", "in_turn", "stack", "to_masked"]
 
 Floats = npt.NDArray[np.float64]
 Place = dict[str, slice]
@@ -33,7 +33,7 @@ Part = tuple[dict[str, xr.Variable], Place]
 
 STACK_AXES = ("energy", "energy_true", "rad")
 #: Coordinates of a spectrum.
-POSITION = ("lat", "lon", "region")
+POSITION = ("lat", "lon", "region", "region_off")
 #: Datasets that one task of a lazy stack adds up.
 BATCH = 8
 
@@ -83,15 +83,15 @@ def stack(datasets: Iterable[xr.Dataset], geom: Geom | None = None) -> xr.Datase
         raise SchemaError("one dataset found, a list of datasets accepted: stack([a, b])")
     if geom is None or isinstance(datasets, Sequence):
         inputs = list(datasets)
-        layout = _Layout.of(inputs, geom)
+        layout = Layout.of(inputs, geom)
         if any(ds.variables[name].chunks for ds in inputs for name in VARIABLES if name in ds):
-            return layout.dataset(_lazily(inputs, layout), [_Frame.of(ds) for ds in inputs])
-        return layout.dataset(*_in_turn(inputs, layout))
+            return layout.dataset(_lazily(inputs, layout), [Frame.of(ds) for ds in inputs])
+        return layout.dataset(*in_turn(inputs, layout))
     rest = iter(datasets)
     first = list(islice(rest, 1))
-    layout = _Layout.of(first, geom)
+    layout = Layout.of(first, geom)
     one_by_one = chain((first.pop() for _ in range(1)), rest)  # the first is let go of, too
-    return layout.dataset(*_in_turn(one_by_one, layout))
+    return layout.dataset(*in_turn(one_by_one, layout))
 
 
 def to_masked(ds: xr.Dataset) -> xr.Dataset:
@@ -111,15 +111,16 @@ def to_masked(ds: xr.Dataset) -> xr.Dataset:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """Sky grids, other coordinates and rules of a stack."""
 
     grids: Mapping[str, SkyGrid]
     coords: Mapping[str, xr.Variable]
     rules: list[Rule]
+    is_part: bool = False
 
     @classmethod
-    def of(cls, inputs: Sequence[xr.Dataset], geom: Geom | None) -> "_Layout":
+    def of(cls, inputs: Sequence[xr.Dataset], geom: Geom | None) -> "Layout":
         """Lay out datasets on a geometry, or on the smallest that holds all of them."""
         if geom is not None and not isinstance(geom, Geom):
             raise GeometryError(f"geom: a {type(geom).__name__} found, a Geom accepted: ds.onoff.geom for example")
@@ -146,6 +147,14 @@ class _Layout:
             coords |= sky.coords(grid)
         return cls(grids, coords, rules)
 
+    def tile(self, rules: list[Rule], grid: str | None, low: tuple[int, int], high: tuple[int, int]) -> "Layout":
+        """Layout of what some rules give for the pixels of their grid from ``low`` up to ``high``, along (y, x)."""
+        grids = dict(self.grids)
+        if grid is not None:
+            grids[grid] = grids[grid].window(low, high)
+        window = {} if grid is None else grids[grid].coords(grid)
+        return replace(self, grids=grids, coords={**self.coords, **window}, rules=rules, is_part=True)
+
     @property
     def sizes(self) -> dict[str, int]:
         """Sizes of all dimensions."""
@@ -154,12 +163,12 @@ class _Layout:
     def part(self, ds: xr.Dataset, number: int, rule: Rule, used: xr.Variable) -> Part | None:
         """What a dataset adds by a rule, cut to the layout; None where it does not overlap."""
         if rule.grid is None and "" in self.grids:  # a response of all pixels: of those in the layout
-            where, cut = self._overlap(ds, number, "")
+            where, cut = self.overlap(ds, number, "")
             if any(part.start >= part.stop for part in where.values()):
                 return None
             used = used.isel(cut, missing_dims="ignore")
         arrays = on_off_arrays(ds, used) if rule.name == "bins" else response_arrays(ds, rule, used)
-        where, cut = self._overlap(ds, number, rule.grid)
+        where, cut = self.overlap(ds, number, rule.grid)
         if any(part.start >= part.stop for part in where.values()):
             return None
         return {name: v.isel(cut, missing_dims="ignore") for name, v in arrays.items()}, where
@@ -167,10 +176,10 @@ class _Layout:
     def covers(self, ds: xr.Dataset, number: int) -> bool:
         """Tell whether the on/off bins of a dataset are all in the layout."""
         rule = self.rules[0]
-        _, cut = self._overlap(ds, number, rule.grid)
+        _, cut = self.overlap(ds, number, rule.grid)
         return rule.name == "bins" and all(part == slice(0, ds.sizes[dim]) for dim, part in cut.items())
 
-    def _overlap(self, ds: xr.Dataset, number: int, grid: str | None) -> tuple[Place, Place]:
+    def overlap(self, ds: xr.Dataset, number: int, grid: str | None) -> tuple[Place, Place]:
         """Common pixels of a dataset and the layout: in the layout, and in the dataset."""
         where: Place = {}
         cut: Place = {}
@@ -186,7 +195,7 @@ class _Layout:
         """Refuse a dataset that has other variables or axes than the first."""
         _check_dataset(ds, number)
         wanted, found = ({rule.name: rule.variables for rule in rules} for rules in (self.rules, rules_of(ds)))
-        for name in dict.fromkeys([*wanted, *found]):
+        for name in dict.fromkeys([*wanted, *(() if self.is_part else found)]):
             if wanted.get(name) != found.get(name):
                 raise SchemaError(
                     f"{_name(ds, number)}: {name}: {found.get(name, 'nothing')} found, "
@@ -199,7 +208,7 @@ class _Layout:
                 edges = np.append(bounds[:, 0], bounds[-1, 1])
                 _match_edges(axis, axis_edges(ds, axis), edges, _name(ds, number), "dataset 1")
 
-    def dataset(self, variables: dict[str, xr.Variable], frames: Sequence["_Frame"]) -> xr.Dataset:
+    def dataset(self, variables: dict[str, xr.Variable], frames: Sequence["Frame"]) -> xr.Dataset:
         """Put the result together."""
         masks = {"mask_safe"}.union(*(frame.masks for frame in frames))
         variables = {name: v for name, v in variables.items() if name in masks or name not in MASK_SUMS}
@@ -265,7 +274,7 @@ def _name(ds: xr.Dataset, number: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """Observations and position of a dataset, its attributes, and the names of its masks."""
 
     coords: xr.Dataset
@@ -273,7 +282,8 @@ class _Frame:
     masks: frozenset[str]
 
     @classmethod
-    def of(cls, ds: xr.Dataset) -> "_Frame":
+    def of(cls, ds: xr.Dataset) -> "Frame":
+        """Frame of a dataset."""
         kept = {
             name: v
             for name, v in ds.variables.items()
@@ -282,7 +292,7 @@ class _Frame:
         return cls(xr.Dataset(coords=kept), ds.attrs, frozenset(name for name in MASK_SUMS if name in ds))
 
 
-def _position(frames: Sequence[_Frame]) -> dict[str, xr.Variable]:
+def _position(frames: Sequence[Frame]) -> dict[str, xr.Variable]:
     """Position and region of a spectrum, as far as all have the same."""
     first, *others = (frame.coords.variables for frame in frames)
     return {
@@ -292,20 +302,22 @@ def _position(frames: Sequence[_Frame]) -> dict[str, xr.Variable]:
     }
 
 
-def _common_attrs(frames: Sequence[_Frame]) -> dict[str, Any]:
+def _common_attrs(frames: Sequence[Frame]) -> dict[str, Any]:
     """Attributes that do not differ; a name of its own where the names do."""
     first, *others = (frame.attrs for frame in frames)
     common = {k: v for k, v in first.items() if all(k in other and np.array_equal(other[k], v) for other in others)}
+    marked = [frame.attrs["correlated"] for frame in frames if "correlated" in frame.attrs]
+    common |= {"correlated": marked[0]} if marked else {}  # off counts of any one that share events, see backgrounds
     return common if "name" in common else {"name": "stacked", **common}
 
 
 # -- adding up --------------------------------------------------------------------------------------------------------
 
 
-def _in_turn(datasets: Iterable[xr.Dataset], layout: _Layout) -> tuple[dict[str, xr.Variable], list[_Frame]]:
+def in_turn(datasets: Iterable[xr.Dataset], layout: Layout) -> tuple[dict[str, xr.Variable], list[Frame]]:
     """Add datasets one after the other; in memory are the sums and one dataset, or those that were there already."""
     sums = {rule.name: rule.zeros(layout.sizes) for rule in layout.rules}
-    frames: list[_Frame] = []
+    frames: list[Frame] = []
     together = BATCH if isinstance(datasets, Sequence) and all(map(_in_memory, datasets)) else 1
     rest = iter(datasets)
     while added := _add(rest, together, sums, layout, len(frames) + 1):
@@ -318,8 +330,8 @@ def _in_turn(datasets: Iterable[xr.Dataset], layout: _Layout) -> tuple[dict[str,
 
 
 def _add(
-    rest: Iterator[xr.Dataset], count: int, sums: Mapping[str, Arrays], layout: _Layout, number: int
-) -> list[_Frame]:
+    rest: Iterator[xr.Dataset], count: int, sums: Mapping[str, Arrays], layout: Layout, number: int
+) -> list[Frame]:
     """Add the next datasets; when this returns nothing holds on to them."""
     batch = []
     for ds in islice(rest, count):
@@ -335,7 +347,7 @@ def _add(
         ]
         if placed:
             rule.add(placed)
-    return [_Frame.of(ds) for ds, _, _ in batch]
+    return [Frame.of(ds) for ds, _, _ in batch]
 
 
 def _in_memory(ds: xr.Dataset) -> bool:
@@ -354,7 +366,7 @@ def _views(rule: Rule, sums: Arrays, where: Place) -> Arrays:
     return {name: sums[name][tuple(where.get(dim, slice(None)) for dim in dims)] for name, dims in rule.sums.items()}
 
 
-def _lazily(inputs: Sequence[xr.Dataset], layout: _Layout) -> dict[str, xr.Variable]:
+def _lazily(inputs: Sequence[xr.Dataset], layout: Layout) -> dict[str, xr.Variable]:
     """Sums as dask arrays: each block adds up, a few datasets a task, the parts of those that reach into it."""
     parts: dict[str, list[Part]] = {rule.name: [] for rule in layout.rules}
     for number, ds in enumerate(inputs, 1):

@@ -18,7 +18,7 @@ from xonoff.schema import GRIDS, VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position, Value, lonlat_in, value_in
 
-__all__ = ["cutout", "pad", "sel", "slice_by_energy"]
+__all__ = ["cut_response", "cutout", "pad", "sel", "slice_by_energy"]
 
 MODES = ("trim", "partial", "strict")
 Pair = tuple[int, int]
@@ -82,7 +82,7 @@ def cutout(ds: xr.Dataset, position: Position, width: Value | tuple[Value, Value
         raise GeometryError(f"{where}: it lies off the map of {size} pixels: give a position on it") from error
     except PartialOverlapError as error:
         raise GeometryError(f"{where}: it reaches off the map: use mode='trim' or 'partial'") from error
-    part = _follow(ds.isel(dict(zip(dims, large, strict=True))), sky.slice(*large))
+    part = cut_response(ds.isel(dict(zip(dims, large, strict=True))), sky.slice(*large))
     if mode != "partial":
         return part
     before = (small[0].start, small[1].start)
@@ -201,7 +201,7 @@ def _map(ds: xr.Dataset) -> tuple[tuple[Hashable, ...], SkyGrid]:
     return dims, sky_grid(ds)
 
 
-def _follow(ds: xr.Dataset, sky: SkyGrid) -> xr.Dataset:
+def cut_response(ds: xr.Dataset, sky: SkyGrid) -> xr.Dataset:
     """Cut the grids of the response to what a map needs."""
     index: dict[Hashable, slice] = {}
     for grid in GRIDS[1:]:

@@ -5,8 +5,8 @@ All are a `ValueError` under one `XonoffError`, so that a caller can catch bad i
 would be accepted, and the next step.
 """
 
-__all__ = ["FormatError", "GeometryError", "LowCountsWarning", "ModelError", "NoOffRegionsWarning", "SchemaError"]
-__all__ += ["XonoffError"]
+__all__ = ["DamagedRunWarning", "FormatError", "GeometryError", "LowCountsWarning", "ModelError", "NoOffRegionsWarning"]
+__all__ += ["SchemaError", "XonoffError"]
 
 
 class XonoffError(ValueError):
@@ -31,6 +31,10 @@ class ModelError(XonoffError):
 
 class LowCountsWarning(UserWarning):
     """Counts are so few that a fit to them is biased."""
+
+
+class DamagedRunWarning(UserWarning):
+    """Runs of an archive cannot be read; the others can."""
 
 
 class NoOffRegionsWarning(UserWarning):

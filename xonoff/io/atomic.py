@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing", "replacing_store", "replacing_together"]
+__all__ = ["alive", "replacing", "replacing_store", "replacing_together", "sync"]
 
 _AT_FDCWD = -100
 STRAGGLERS = 4  # rounds of cleaning up after a failure
@@ -66,7 +66,7 @@ def replacing(path: str | os.PathLike[str], overwrite: bool = False) -> Iterator
     _check_file(target)
     with _beside(target) as part:
         yield part
-        _sync(part)
+        sync(part)
         if overwrite:
             os.replace(part, target)
         else:
@@ -239,7 +239,7 @@ def _beside(target: Path) -> Iterator[Path]:
     part = target.with_name(f"{_prefix(target)}{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         yield part
-        _sync(target.parent)
+        sync(target.parent)
         _sweep(target)
     except BaseException:
         for _ in range(STRAGGLERS):  # threads of a failed dask write may be at it still, and open the file anew
@@ -259,11 +259,12 @@ def _sweep(target: Path) -> None:
     prefix = _prefix(target)
     for name in os.listdir(target.parent):
         ours = re.fullmatch(r"(\d+)\.[0-9a-f]{8}\.part", name.removeprefix(prefix)) if name.startswith(prefix) else None
-        if ours and not _alive(int(ours[1])):
+        if ours and not alive(int(ours[1])):
             _remove(target.with_name(name))
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Tell whether a process of this host runs."""
     if os.name != "posix":  # elsewhere os.kill would end the process
         return True
     try:
@@ -289,11 +290,11 @@ def _remove(path: Path) -> None:
 def _sync_tree(path: Path) -> None:
     for folder, _, files in os.walk(path):
         for name in files:
-            _sync(Path(folder, name))
-        _sync(Path(folder))
+            sync(Path(folder, name))
+        sync(Path(folder))
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     """Flush a file or directory to disk."""
     if os.name != "posix" and path.is_dir():  # only POSIX opens directories
         return

@@ -19,24 +19,27 @@ GZIP, HDF5, FITS = b"\x1f\x8b", b"\x89HDF\r\n\x1a\n", b"SIMPLE"
 
 
 def open_dataset(
-    path: str | os.PathLike[str],
+    path: Any,
     *,
     chunks: Any = None,
     round_counts_off: bool = True,
     checksum: bool = False,
+    storage_options: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
     """Open an on/off dataset: FITS (maps, or OGIP spectra), gzipped FITS, netCDF or Zarr, told apart by what they hold.
 
     Parameters
     ----------
-    path : path
-        File or Zarr directory.
+    path : path, URL, obstore store or fsspec mapper
+        File or Zarr directory; all but a path is a Zarr store.
     chunks : int, dict, "auto" or None
         As in `xarray.open_dataset`: None reads arrays when they are looked at, ``{}`` makes dask arrays in the chunks
         of the file.
     round_counts_off, checksum : bool
         For maps in FITS, see `xonoff.io.fits.open_fits`; spectra are read as by `xonoff.io.ogip.open_ogip`. The
         checksums of netCDF and Zarr are always checked.
+    storage_options : dict, optional
+        Of a URL, see `xonoff.io.urls.open_objects`.
 
     Returns
     -------
@@ -58,6 +61,8 @@ def open_dataset(
     >>> ds.onoff.name
     'tutorial'
     """
+    if not store.is_path(path):
+        return store.open_zarr(path, chunks=chunks, storage_options=storage_options)
     path = os.fspath(path)
     kind = _kind(path)
     if kind == "zarr":
@@ -80,8 +85,6 @@ def open_dataset(
 
 def _kind(path: str) -> str:
     """Format of a file by its first bytes."""
-    if "://" in path:
-        raise FormatError(f"{path}: only local paths are supported here, not URLs: give a path")
     if not os.path.exists(path):
         raise FileNotFoundError(f"{path}: no such file or directory")
     if os.path.isdir(path):

@@ -22,16 +22,27 @@ import math
 import mmap
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import xarray as xr
 
+import xonoff
 from xonoff.errors import FormatError
 
-__all__ = ["check_netcdf", "check_zarr", "seal_netcdf", "seal_zarr"]
+__all__ = [
+    "MANIFEST",
+    "check_chunks",
+    "check_metadata",
+    "check_netcdf",
+    "check_zarr",
+    "checksums_of",
+    "seal_netcdf",
+    "seal_zarr",
+    "zarr_manifest",
+]
 
 MANIFEST = "xonoff_manifest"  # group of a Zarr store
 MAGIC = b"xonoff-manifest1"  # ends every netCDF file with a manifest, after 8 + 8 hex digits of length and CRC-32
@@ -128,13 +139,25 @@ def check_netcdf(path: Path) -> None:
 
 def seal_zarr(path: Path) -> None:
     """Add the manifest to a whole Zarr store."""
-    files = {str(file.relative_to(path).as_posix()): zlib.crc32(file.read_bytes()) for file in path.rglob("zarr.json")}
-    text = json.dumps(files)
-    attributes = {"files": text, "crc32": zlib.crc32(text.encode())}
+    files = {str(file.relative_to(path).as_posix()): file.read_bytes() for file in path.rglob("zarr.json")}
     (path / MANIFEST).mkdir()
-    (path / MANIFEST / "zarr.json").write_text(
-        json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2)
-    )
+    (path / MANIFEST / "zarr.json").write_bytes(zarr_manifest(files))
+
+
+def zarr_manifest(files: Mapping[str, bytes]) -> bytes:
+    """Manifest of a Zarr store, as the metadata of a group, from the content of every ``zarr.json``."""
+    text = json.dumps({name: zlib.crc32(content) for name, content in files.items()})
+    attributes = {"files": text, "crc32": zlib.crc32(text.encode()), "written_by": f"xonoff {xonoff.__version__}"}
+    return json.dumps({"zarr_format": 3, "node_type": "group", "attributes": attributes}, indent=2).encode()
+
+
+def checksums_of(manifest: bytes) -> dict[str, int]:
+    """CRC-32 of every ``zarr.json`` by the manifest of a Zarr store."""
+    attributes = json.loads(manifest)["attributes"]
+    if zlib.crc32(attributes["files"].encode()) != attributes["crc32"]:
+        raise FormatError("its manifest is damaged")
+    files: dict[str, int] = json.loads(attributes["files"])
+    return files
 
 
 def check_zarr(path: Path) -> None:
@@ -142,31 +165,54 @@ def check_zarr(path: Path) -> None:
     file = path / MANIFEST / "zarr.json"
     if not file.exists():
         return
-    attributes = json.loads(file.read_text())["attributes"]
-    if zlib.crc32(attributes["files"].encode()) != attributes["crc32"]:
-        raise FormatError("its manifest is damaged")
-    files = json.loads(attributes["files"])
-    arrays = {name.removesuffix("/zarr.json") for name in files} - {"zarr.json"}
+    files = checksums_of(file.read_bytes())
     found = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")} - {"zarr.json", MANIFEST}
+    check_metadata(files, found, lambda name: (path / name).read_bytes())
+    for name in files:
+        if name != "zarr.json":
+            metadata = json.loads((path / name).read_bytes())
+            _require_chunks(name.removesuffix("/zarr.json"), metadata, _indices(path / name.removesuffix("/zarr.json")))
+
+
+def check_metadata(files: Mapping[str, int], found: set[str], read: Callable[[str], bytes]) -> None:
+    """Raise unless the arrays that were found, and what `read` gives for every ``zarr.json``, agree with a manifest."""
+    arrays = {name.removesuffix("/zarr.json") for name in files} - {"zarr.json"}
     if found != arrays:
         raise FormatError(f"arrays {sorted(found ^ arrays)} are missing, or were added by another writer")
     for name, crc in files.items():
-        metadata = (path / name).read_bytes()
-        if zlib.crc32(metadata) != crc:
+        if zlib.crc32(read(name)) != crc:
             raise FormatError(f"{name} does not match its checksum, or was changed by another writer")
+
+
+def check_chunks(files: Mapping[str, bytes], keys: Iterable[str]) -> None:
+    """Raise unless every chunk of every array is among the keys of a store."""
+    chunks: dict[str, list[tuple[str, ...]]] = {}
+    for key in keys:
+        array, c, rest = key.partition("/c")
+        if c and (not rest or rest[0] == "/"):
+            chunks.setdefault(array, []).append(tuple(rest.split("/")[1:]))
+    for name, content in files.items():
         if name != "zarr.json":
-            _check_chunks(path / name.removesuffix("/zarr.json"), json.loads(metadata))
+            array = name.removesuffix("/zarr.json")
+            _require_chunks(array, json.loads(content), chunks.get(array, []))
 
 
-def _check_chunks(array: Path, metadata: dict[str, Any]) -> None:
-    """Raise unless every chunk of an array has its file; zarr reads its fill value for a missing one."""
-    shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
-    grid = [-(-size // step) for size, step in zip(metadata["shape"], shape, strict=True)]
-    chunks = 0
+def _indices(array: Path) -> Iterator[tuple[str, ...]]:
+    """Indices of the chunks of an array that have their file."""
     for folder, _, files in os.walk(array):
         for file in files:
             match Path(folder, file).relative_to(array).parts:
-                case ("c", *index) if len(index) == len(grid):
-                    chunks += all(i.isdecimal() and int(i) < n for i, n in zip(index, grid, strict=True))
+                case ("c", *index):
+                    yield tuple(index)
+
+
+def _require_chunks(array: str, metadata: dict[str, Any], indices: Iterable[tuple[str, ...]]) -> None:
+    """Raise unless every chunk of an array is there; zarr reads its fill value for a missing one."""
+    shape = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+    grid = [-(-size // step) for size, step in zip(metadata["shape"], shape, strict=True)]
+    chunks = 0
+    for index in indices:
+        if len(index) == len(grid):
+            chunks += all(i.isdecimal() and int(i) < n for i, n in zip(index, grid, strict=True))
     if chunks != math.prod(grid):
-        raise FormatError(f"array {array.name!r} has {chunks} of its {math.prod(grid)} chunks")
+        raise FormatError(f"array {array!r} has {chunks} of its {math.prod(grid)} chunks")
