@@ -9,7 +9,8 @@ from oracle import exact_wstat
 from scipy.optimize import brentq, minimize_scalar
 
 from xonoff import stats
-from xonoff.stats.norms import _slopes, counts_for_norm, fit_norms, norm_profile
+from xonoff.stats.norm_search import pack, sums
+from xonoff.stats.norms import counts_for_norm, fit_norms, norm_profile
 
 COUNTS = st.sampled_from([0.0, 0.0, 1.0, 2.0, 7.0, 55.0, 1000.0])
 
@@ -47,7 +48,7 @@ def test_nothing_is_lower_than_the_minimum_and_roots_are_where_w_is_higher(bins)
         return
     for place in [*(norm + around), *(norm - around)]:
         assert total(bins, place) >= stat - 1e-9 * max(stat, 1)
-    assert err > 0
+    assert err > 0 or errn == errp == 0  # one norm alone is possible
     assert null == pytest.approx(total(bins, 0.0), rel=1e-12)
     for end, rise, sign in ((norm - errn, 1, -1), (norm + errp, 1, 1), (ul, 4, 1)):
         higher = total(bins, end) - stat
@@ -88,7 +89,8 @@ def test_derivatives_beside_many_digits(n_on, n_off, alpha, mu_sig):
     def exact(s: float) -> mpmath.mpf:
         return exact_wstat(n_on, n_off, alpha, s)[0]
 
-    slope, curvature = _slopes(float(n_on), float(n_off), alpha, mu_sig)
+    bin_ = pack(*(np.array([value]) for value in (float(n_on), float(n_off), alpha, 0.0, 1.0)))
+    _, slope, curvature = sums(bin_, mu_sig, False)
     with mpmath.workdps(60):
         h = mpmath.mpf(10) ** -15
         up, here, down = exact(mu_sig + h), exact(mu_sig), exact(mu_sig - h)

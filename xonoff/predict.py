@@ -28,6 +28,7 @@ __all__ = [
     "Options",
     "add_counts",
     "bins_of",
+    "chunks_of",
     "copies_of",
     "labelled",
     "npred",
@@ -215,7 +216,7 @@ def _lazy(
     import dask.array as da
     from dask.delayed import delayed
 
-    chunks, sky = _chunks(ds, where), where.sky
+    chunks, sky = chunks_of(ds, where), where.sky
     for model in models:
         check_model(model, where)
     positions = [position_of(model, where) for model in models]
@@ -258,7 +259,7 @@ def _block(exposure: xr.Dataset, sources: list[tuple[xr.Dataset, SkyModel]], mod
     return np.asarray(sum(npred_signal(part, model, evaluation_mode=mode).values for part, model in parts))
 
 
-def _chunks(ds: xr.Dataset, where: Geom) -> tuple[tuple[int, ...], ...]:
+def chunks_of(ds: xr.Dataset, where: Geom) -> tuple[tuple[int, ...], ...]:
     """Chunks of a prediction: those of the counts, else those of the exposure on their pixels."""
     sizes: dict[Any, tuple[int, ...]] = {}
     for name in ("exposure", "acceptance_off", "acceptance", "counts_off", "counts"):

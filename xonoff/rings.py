@@ -16,6 +16,7 @@ from xonoff.stats.threads import in_threads
 from xonoff.units import Position, lonlat_in
 
 __all__ = [
+    "circle",
     "circle_weights",
     "corners",
     "is_empty",
@@ -188,7 +189,7 @@ def corners(sky: SkyGrid, position: Position) -> tuple[Floats, Floats]:
 def _around_part(sky: SkyGrid) -> tuple[SkyGrid, tuple[slice, slice]]:
     """Part of the same pixels, widened to multiples of some number of them, and where the grid itself is in it."""
     low = [int(-(origin // step) % -ALIGNED) for origin, step in zip(sky.origin, sky.step, strict=True)]
-    high = [n + int(-n - first) % ALIGNED for n, first in zip(sky.shape, low, strict=True)]
+    high = [n + int(first - n) % ALIGNED for n, first in zip(sky.shape, low, strict=True)]
     window = tuple(slice(-first, n + 1 - first) for n, first in zip(sky.shape, low, strict=True))
     return sky.window((low[0], low[1]), (high[0], high[1])), (window[0], window[1])
 
@@ -221,7 +222,7 @@ def window_around(sky: SkyGrid, position: Position, radius: float) -> tuple[slic
     (slice(7, 13, None), slice(7, 13, None))
     """
     lon, lat = (float(angle) for angle in lonlat_in(position, sky.frame))
-    x, y = sky.sky_to_pixel(_circle(lon, lat, 1.01 * radius))
+    x, y = sky.sky_to_pixel(circle(lon, lat, 1.01 * radius))
     steps = np.hypot(np.diff(x[:-1], append=x[0]), np.diff(y[:-1], append=y[0]))
     if not np.isfinite(steps).all() or steps.max() > 8 * np.median(steps) + 4 or abs(lat) + radius > 89.0:
         # A pole, the rim of a projection, or the seam of the sky, where the circle jumps: all of it, or nothing.
@@ -241,9 +242,16 @@ def is_empty(window: tuple[slice, slice]) -> bool:
     return any(part.start >= part.stop for part in window)
 
 
-def _circle(lon: float, lat: float, radius: float) -> tuple[Floats, Floats]:
-    """Longitude and latitude of points on a circle around a position, and that itself, deg."""
-    lon_0, lat_0, distance = (np.radians(angle) for angle in (lon, lat, np.append(np.full(72, radius), 0.0)))
+def circle(lon: npt.ArrayLike, lat: npt.ArrayLike, radius: float) -> tuple[Floats, Floats]:
+    """Longitude and latitude of points on circles around positions, and of these themselves, deg.
+
+    Examples
+    --------
+    >>> circle([83.0, 84.0], [22.0, 23.0], 0.5)[0].shape
+    (2, 73)
+    """
+    lon_0, lat_0 = (np.radians(np.asarray(angle, dtype=np.float64))[..., None] for angle in (lon, lat))
+    distance = np.radians(np.append(np.full(72, radius), 0.0))
     angle = np.radians(np.arange(73) * 5.0)
     sine = np.sin(lat_0) * np.cos(distance) + np.cos(lat_0) * np.sin(distance) * np.cos(angle)
     across, along = np.sin(angle) * np.sin(distance) * np.cos(lat_0), np.cos(distance) - np.sin(lat_0) * sine

@@ -73,6 +73,10 @@ class Source:
         Predicted counts, but for the factor.
     factor : float
         What a change of the norm of the spectrum alone has made of them.
+    shares : ndarray (pixel, energy_true), (pixel, energy) or (pixel, 1)
+        Shares of its events that the pixels get.
+    by_energy : bool
+        Whether these are by ``energy``.
 
     Examples
     --------
@@ -124,7 +128,7 @@ class Source:
         slope : ndarray (pixel, energy)
             Derivative of the sum by the counts.
         """
-        weight = slope * self._shares if self._by_energy else slope
+        weight = slope * self.shares if self.by_energy else slope
         return product(np.ascontiguousarray(self._exposure.T), weight)
 
     def _parameters(self) -> tuple[Floats, Floats]:
@@ -151,11 +155,11 @@ class Source:
                 support = spread(shape, position, sky, self._psf, self._beyond)
             else:
                 support = Support(np.zeros(0, dtype=np.intp), np.zeros((0, 1)))
-        self.pixels, self._shares = support.pixels, support.shares
-        self._by_energy = self._shares.shape[1] > 1 and "energy" in self._ds["psf"].dims
+        self.pixels, self.shares = support.pixels, support.shares
+        self.by_energy = self.shares.shape[1] > 1 and "energy" in self._ds["psf"].dims
         self._exposure = self._exposures.take(self.pixels) if self.pixels.size else np.zeros((0, self._true.size - 1))
-        if not self._by_energy:
-            self._exposure *= self._shares
+        if not self.by_energy:
+            self._exposure *= self.shares
 
     def _position(self, frame: str) -> tuple[float, float]:
         shape = self.model.spatial
@@ -182,8 +186,8 @@ class Source:
     def _weigh(self) -> None:
         """Weigh the response with the spectrum."""
         counts = product(self._exposure, self.seen())
-        if self._by_energy:
-            counts *= self._shares
+        if self.by_energy:
+            counts *= self.shares
         self.counts, self.factor = counts, 1.0
 
     def seen(self) -> Floats:

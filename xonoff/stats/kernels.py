@@ -23,12 +23,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 Block: TypeAlias = NDArray[np.float64]
 
 
-def _jit(function: F, signatures: Any = None) -> F:
+def _jit(function: F, signatures: Any = None, **options: Any) -> F:
     """Compile on the first call, or for given signatures; keep the result on disk where there is a place to write."""
+    options = {"nogil": True, "error_model": "numpy"} | options
+    compiled: Any = nb.njit
     try:
-        return cast(F, nb.njit(signatures, nogil=True, cache=True, error_model="numpy")(function))
+        return cast(F, compiled(signatures, cache=True, **options)(function))
     except RuntimeError:  # a read-only installation without a home directory
-        return cast(F, nb.njit(signatures, nogil=True, error_model="numpy")(function))
+        return cast(F, compiled(signatures, **options)(function))
 
 
 @_jit
