@@ -6,6 +6,7 @@ from scipy import stats
 
 import xonoff
 from xonoff.calibration import calibrate
+from xonoff.fitting import fitted
 from xonoff.models import PointSource, PowerLaw1D, SkyModel
 
 FIXED = {"x_0": True}
@@ -80,3 +81,52 @@ def test_a_seed_gives_the_same_toys_and_datasets_may_be_several():
 def test_what_cannot_be_simulated_is_refused(options, message):
     with pytest.raises(xonoff.ModelError, match=message):
         calibrate(xonoff.tutorial.dataset(), crab(), **options)
+
+
+def place_held(name: str, amplitude: float, alpha: float, lon: float) -> SkyModel:
+    return SkyModel(
+        name, PowerLaw1D(amplitude, 1, alpha), PointSource(lon, 22.014, fixed={"lon_0": True, "lat_0": True})
+    )
+
+
+def test_toys_have_the_ties_and_the_scale_of_alpha_of_the_fit():
+    ds = xonoff.tutorial.dataset()
+    models = [place_held("crab", 3.5e-11, 2.6, 83.633), place_held("b", 3.5e-11, 1.5, 83.0)]
+    tied = calibrate(ds, models, n=8, seed=1, tied={"b.alpha": "crab.alpha"})
+    assert (abs(tied.pull_mean) < 4 / np.sqrt(8)).all(), tied.pull_mean.values
+    scaled = calibrate(ds, models[:1], n=8, seed=1, priors={"tutorial.alpha_scale": (0.8, 0.5)})
+    assert float(scaled.truth[-1]) == 0.8
+    assert (abs(scaled.pull_mean) < 4 / np.sqrt(8)).all(), scaled.pull_mean.values
+
+
+def test_toys_that_cannot_be_fitted_are_no_part_and_low_counts_are_told_once(monkeypatch):
+    ds = xonoff.tutorial.dataset()
+    few = ds.assign(acceptance=ds.acceptance * 0.02, acceptance_off=ds.acceptance_off * 0.002)
+    source = place_held("crab", 2e-13, 2.6, 83.633)
+
+    def fails_twice(likelihood):
+        fails_twice.calls += 1
+        if fails_twice.calls < 3:
+            raise xonoff.ModelError("no such toy")
+        return fitted(likelihood)
+
+    fails_twice.calls = 0
+    monkeypatch.setattr("xonoff.calibration.fitted", fails_twice)
+    with pytest.warns(xonoff.LowCountsWarning) as told:
+        found = calibrate(few, source, n=4)
+    assert len(told) == 1
+    assert not found.success[:2].any()
+    assert np.isnan(found.value[:2]).all()
+
+
+def test_nothing_to_fit_is_refused():
+    with pytest.raises(xonoff.ModelError, match="no free parameter"):
+        calibrate(xonoff.tutorial.dataset(), n=2)
+
+
+@pytest.mark.parametrize("options", [{"n": 2.5}, {"n": "3"}, {"seed": -1}, {"seed": None}])
+def test_wrong_numbers_are_refused(options):
+    with pytest.raises(xonoff.ModelError, match=r"a whole number of . or more"):
+        calibrate(xonoff.tutorial.dataset(), crab(), **options)
+    with pytest.raises(xonoff.SchemaError, match="a Likelihood found"):
+        calibrate(xonoff.Likelihood(xonoff.tutorial.dataset(), crab()))

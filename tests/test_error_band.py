@@ -140,3 +140,22 @@ MATRIX = covariance(["a.amplitude"], [1e-12])
 def test_what_is_refused(call, message):
     with pytest.raises(xonoff.XonoffError, match=message):
         call()
+
+
+@pytest.mark.filterwarnings("ignore:few off counts")
+def test_of_a_fit_with_ties_and_a_scale_of_alpha():
+    ds = xonoff.tutorial.dataset()
+    place = {"lon_0": True, "lat_0": True}
+    one = SkyModel("a", PowerLaw1D(3e-11, 1, 2.4), PointSource(83.633, 22.014, fixed=place))
+    two = SkyModel("b", PowerLaw1D(3e-12, 1, 2.4), PointSource(83.0, 22.0, fixed=place))
+    options = {"priors": {"tutorial.alpha_scale": (1, 0.02)}}
+    leads = xonoff.fit(ds, [one, two], tied={"b.alpha": "a.alpha"}, **options)
+    follows = xonoff.fit(ds, [one, two], tied={"a.alpha": "b.alpha"}, **options)
+    for name in ("a", "b"):
+        bands = [spectrum_band(result, name, ENERGY) for result in (leads, follows)]
+        np.testing.assert_allclose(bands[0].dnde_err, bands[1].dnde_err, rtol=0.03)
+    again = xonoff.FitResult.from_json(leads.to_json())
+    xr.testing.assert_identical(spectrum_band(again, "b", ENERGY), spectrum_band(leads, "b", ENERGY))
+    assert np.isfinite(integral_flux(leads, "b", [1, 10]).flux_err).all()
+    with pytest.raises(xonoff.ModelError, match="covariance: a ndarray found"):
+        spectrum_band(leads.models, "b", [1.0], covariance=leads.covariance.values)

@@ -1,12 +1,27 @@
 """Fits: simulated sources are found with the right errors, clear refusals, text of results."""
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
+from astropy import units as u
+from astropy.coordinates import SkyCoord
 from datasets import make
+from regions import CircleSkyRegion
 
 import xonoff
 from xonoff.fitting import FitResult, fit
-from xonoff.models import GaussianSource, PointSource, PowerLaw1D, SkyModel, named_parameters
+from xonoff.minimum import Minimum
+from xonoff.models import (
+    ExponentialCutoffPowerLaw1D,
+    GaussianSource,
+    LogParabola1D,
+    PointSource,
+    PowerLaw1D,
+    SkyModel,
+    named_parameters,
+)
 
 FIXED = {"x_0": True}
 
@@ -151,3 +166,159 @@ def test_reference_energies_are_not_free():
     result = fit(xonoff.tutorial.dataset(), free)
     assert result.success
     assert result.models[0].spectral.x_0 == 1
+
+
+def flux_only(amplitude: float, place: tuple[float, float] = (83.633, 22.014), **options: object) -> SkyModel:
+    spectrum = PowerLaw1D(amplitude, 1, 2.4, fixed={"alpha": True}, **options)
+    return SkyModel("crab", spectrum, PointSource(*place, fixed={"lon_0": True, "lat_0": True}))
+
+
+@pytest.mark.parametrize("amplitude", [0.0, 1e-20, 1e-9, -1e-11])
+def test_the_error_does_not_depend_on_the_start(amplitude):
+    result = fit(xonoff.tutorial.dataset(), flux_only(amplitude))
+    assert result.success, result.message
+    found = result.models[0].spectral.amplitude
+    assert found.value == pytest.approx(3.398e-11, rel=1e-3)
+    assert found.std == pytest.approx(9.54e-13, rel=1e-2)
+
+
+def cutoff(energy: float) -> SkyModel:
+    return SkyModel("crab", ExponentialCutoffPowerLaw1D(3e-11, 1, 2.4, energy), PointSource(83.65, 22))
+
+
+@pytest.mark.parametrize(
+    ("start", "stat"),
+    [
+        (crab(3.5e-17), 3894.718),
+        (crab(-3e-11, 2.4), 3894.718),
+        (crab(1.0, 2.4, 83.65, 22.0), 3894.718),  # in the wrong unit
+        (crab(3e-11, 10), 3894.718),
+        (crab(lon=84.2), 3894.718),
+        (cutoff(0.1), 3894.248),
+        (cutoff(1e4), 3894.248),
+        (SkyModel("crab", PowerLaw1D(2e-11, 1, 2.4) + PowerLaw1D(1e-11, 1, 3), PointSource(83.65, 22)), 3894.718),
+    ],
+)
+def test_far_starts_that_can_reach_the_minimum_do(start, stat):
+    result = fit(xonoff.tutorial.dataset(), start)
+    assert result.success, result.message
+    assert result.stat == pytest.approx(stat, abs=2e-3)
+    assert np.isfinite(result.covariance).all()
+
+
+def test_a_search_that_is_lost_is_told_and_goes_back():
+    ds = xonoff.tutorial.dataset()
+    steep = SkyModel("crab", LogParabola1D(3e-11, 1, 2.4, -5.0), PointSource(83.65, 22))
+    empty = ds.assign(counts=ds.counts * 0, counts_off=ds.counts_off * 0)
+    for data, model in ((ds, steep), (empty, crab())):
+        likelihood = xonoff.Likelihood(data, model)
+        before = likelihood()
+        result = fit(likelihood, minos=["crab.alpha"])
+        assert not result.success
+        assert "start nearer, fix parameters" in result.message
+        assert np.isnan(result.minos["crab.alpha"]).all()
+        assert likelihood() == result.stat <= before
+    tight = fit(ds, crab(alpha=2.4), priors={"crab.alpha": (2.6, 1e-12)})
+    assert not tight.success or tight.models[0].spectral.alpha.value == pytest.approx(2.6)
+
+
+def test_a_perfect_start_is_a_minimum():
+    ds = xonoff.tutorial.dataset()
+    region = CircleSkyRegion(SkyCoord(83.633, 22.014, unit="deg"), 0.5 * u.deg)
+    spectrum = ds.onoff.to_spectrum(region)
+    model = SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6))
+    result = fit(spectrum.onoff.asimov(spectrum.acceptance.astype(float), model), model)
+    assert result.success, result.message
+    assert result.stat == pytest.approx(0, abs=1e-9)
+    assert result.models[0].spectral.alpha.std > 0.01
+    round_ = GaussianSource(83.63, 22.01, 0.1, fixed={"e": False, "phi": False})
+    with pytest.raises(xonoff.ModelError, match=r"do not depend on a\.phi: .* not round if it has an angle"):
+        fit(ds, SkyModel("a", PowerLaw1D(3e-11, 1, 2.4), round_))
+
+
+def test_at_a_bound_there_is_no_error():
+    model = crab()
+    model.spectral.alpha.bounds = (2, 2.5)
+    result = fit(xonoff.tutorial.dataset(), model, minos=["crab.alpha"])
+    assert result.success
+    assert "crab.alpha is at its bound" in result.message
+    found = named_parameters(result.models)
+    assert found["crab.alpha"].std is None
+    assert found["crab.amplitude"].std == pytest.approx(9.7e-13, rel=0.02)
+    lower, upper = result.minos["crab.alpha"]
+    assert lower == pytest.approx(-0.0118, rel=0.02)
+    assert np.isnan(upper)
+    band = xonoff.spectrum_band(result, "crab", [1.0])
+    assert (band.dnde_err / band.dnde).item() == pytest.approx(0.028, rel=0.05)
+
+
+@pytest.mark.parametrize("bounds", [{}, {"amplitude": (0, None)}])
+@pytest.mark.parametrize("place", [(83.0, 21.5), (84.0, 22.5)])
+def test_the_flux_of_an_empty_field_is_0(bounds, place):
+    ds = xonoff.tutorial.dataset()
+    empty = ds.onoff.fake(ds.acceptance.astype(float), 5, [])
+    result = fit(empty, flux_only(1e-12, place, bounds=bounds))
+    assert result.success
+    assert "is at its bound" in result.message or "is 0, where WStat has a kink" in result.message
+    assert abs(result.models[0].spectral.amplitude.value) < 1e-18
+    assert result.models[0].spectral.amplitude.std is None
+
+
+def test_text_of_results():
+    result = fit(xonoff.tutorial.dataset(), crab(), priors={"crab.alpha": (2.6, 0.1)}, minos="crab.alpha")
+    assert result.ndf == 11790 + 1
+    lost = dataclasses.replace(
+        result, covariance=result.covariance * np.nan, stat=np.nan, tied={"b.alpha": "crab.alpha"}
+    )
+    text = lost.to_json()
+    assert "NaN" not in text
+    read = FitResult.from_json(text)
+    assert np.isnan(read.stat)
+    assert np.isnan(read.covariance).all()
+    assert (read.tied, read.priors, read.minos) == (lost.tied, result.priors, result.minos)
+    assert lost != read
+    found = json.loads(result.to_json())
+    for change in (
+        {"success": "false"},
+        {"success": None},
+        {"message": {}},
+        {"ndf": 1.5},
+        {"stat": "1"},
+        {"stat": 10**400},
+        {"parameters": ["a"] * 4},
+        {"parameters": "abcd"},
+        {"covariance": [[1.0]]},
+        {"minos": {"crab.alpha": "12"}},
+        {"tied": {"a": 1}},
+    ):
+        with pytest.raises(xonoff.ModelError, match="text of a fit"):
+            FitResult.from_json(json.dumps({**found, **change}))
+    for text in ("[" * 100_000, result.to_json().replace('"ndf": 11791', '"ndf": 1e400')):
+        with pytest.raises(xonoff.ModelError, match="text of a fit"):
+            FitResult.from_json(text)
+    with pytest.raises(xonoff.ModelError, match="minos: None found"):
+        fit(xonoff.tutorial.dataset(), crab(), minos=None)
+
+
+class Valley:
+    """WStat of two parameters with two minima, at x = -2 and 2, and a saddle between them, where it starts."""
+
+    parameters, bins, values = ["a.x", "a.y"], 100, np.zeros(2)
+
+    def bounds(self, name: str) -> tuple[float, float]:
+        return -np.inf, np.inf
+
+    def __call__(self, values: np.ndarray | None = None) -> float:
+        x, y = self.values if values is None else values
+        return (x**2 - 4) ** 2 / 16 + (y - x) ** 2
+
+    def gradient(self, values: np.ndarray, steps: np.ndarray | None = None) -> np.ndarray:
+        x, y = values
+        return np.array([(x**2 - 4) * x / 4 - 2 * (y - x), 2 * (y - x)])
+
+
+def test_a_saddle_is_left():
+    minimum = Minimum(Valley())
+    assert minimum.find()
+    np.testing.assert_allclose(np.abs(minimum.best), 2, atol=0.05)
+    assert np.isfinite(minimum.covariance()).all()

@@ -1,5 +1,9 @@
 """The likelihood: the plain sum over all bins, its derivatives, joint datasets, laziness, what is refused."""
 
+import copy
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -9,7 +13,15 @@ from hypothesis import strategies as st
 
 import xonoff
 from xonoff.likelihood import Likelihood
-from xonoff.models import ExponentialCutoffPowerLaw1D, GaussianSource, PointSource, PowerLaw1D, SkyModel
+from xonoff.models import (
+    DiskSource,
+    ExponentialCutoffPowerLaw1D,
+    GaussianSource,
+    PointSource,
+    PowerLaw1D,
+    ShellSource,
+    SkyModel,
+)
 
 FIXED = {"x_0": True}
 
@@ -245,3 +257,121 @@ def test_values_that_no_model_has_leave_it_usable():
         likelihood(bad)
     assert likelihood(values) == before
     assert isinstance(make(1), xr.Dataset)
+
+
+def test_threads_take_turns():
+    likelihood = Likelihood(make(1), models())
+    here = likelihood.values
+    away = here.copy()
+    away[2:4] += 0.05
+    expected = [likelihood(values) for values in (here, away)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(likelihood, [here, away] * 100))
+    assert found == pytest.approx(expected * 100, rel=1e-12)
+
+
+@pytest.mark.parametrize("copied", [lambda one: pickle.loads(pickle.dumps(one)), copy.deepcopy])
+def test_a_copy_is_another_one(copied):
+    ds = make(2).assign_attrs(name="run")
+    one = Likelihood(ds, models(), tied={"nebula.lon_0": "crab.lon_0"}, priors={"run.alpha_scale": (1, 0.1)})
+    other = copied(one)
+    values = one.values * np.where(np.arange(one.values.size) == 1, 1.1, 1)
+    before = one()
+    assert other(values) != before
+    assert other.bounds("nebula.sigma") == one.bounds("nebula.sigma")
+    assert one() == before
+    assert one(values) == other()
+
+
+def test_ties_to_what_has_a_rule_do_not_lag():
+    ds = make(6)
+    crab, nebula = models()
+    crab.spectral.alpha.tied = lambda spectrum: 2 + spectrum.amplitude.value * 1e10
+    likelihood = Likelihood(ds, [crab, nebula], tied={"nebula.alpha": "crab.alpha"})
+    for amplitude in (3e-11, 1e-11):
+        values = likelihood.values
+        values[0] = amplitude
+        assert likelihood(values) == pytest.approx(float(ds.onoff.stat_sum(likelihood.models)), rel=1e-10)
+        assert [float(m.spectral.alpha.value) for m in likelihood.models] == pytest.approx([2 + amplitude * 1e10] * 2)
+    with pytest.raises(xonoff.ModelError, match=r"crab\.alpha has a rule of its own"):
+        Likelihood(ds, [crab, nebula], tied={"crab.alpha": "nebula.alpha"})
+
+
+def test_a_parameter_with_one_value_within_its_bounds_is_not_free():
+    crab, nebula = models()
+    crab.spatial.lon_0.bounds = (83.62, 83.62)
+    likelihood = Likelihood(make(1), [crab, nebula])
+    assert "crab.lon_0" not in likelihood.parameters
+    assert likelihood.models[0].spatial.lon_0 == 83.62
+    assert np.isfinite(likelihood.gradient()).all()
+
+
+def test_bins_of_models_are_those_of_the_values():
+    fresh, called = Likelihood(make(1), models()), Likelihood(make(1), models())
+    called()
+    bad = called.values * np.where(np.array(called.parameters) == "nebula.lat_0", 9, 1.5)
+    with pytest.raises(xonoff.ModelError):
+        called(bad)
+    for one, other in zip(fresh.bins_of_models(), called.bins_of_models(), strict=True):
+        np.testing.assert_allclose(one[0], other[0], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape", "name"), [(DiskSource(83.6, 22, 0.4), "r_0"), (ShellSource(83.6, 22, 0.3, 0.1), "radius")]
+)
+def test_derivatives_by_sizes_do_not_follow_the_noise_of_profiles(shape, name):
+    ds = xonoff.tutorial.dataset()
+    likelihood = Likelihood(ds, SkyModel("a", PowerLaw1D(3e-11, 1, 2.0), shape))
+    number = likelihood.parameters.index(f"a.{name}")
+    values, size = likelihood.values, float(getattr(shape, name).value)
+    sizes = size + np.linspace(-0.02, 0.02, 5)
+    along = [likelihood(np.where(np.arange(values.size) == number, s, values)) for s in sizes]
+    slope = np.polynomial.Polynomial.fit(sizes, along, 3).deriv()(size)
+    assert likelihood.gradient(values)[number] == pytest.approx(slope, rel=0.02)
+
+
+def two(**second: object) -> list[SkyModel]:
+    crab, _ = models()
+    options = {"lon": 83.5, "lat": 22.0, "frame": "icrs", **second}
+    place = PointSource(options["lon"], options["lat"], frame=options["frame"])
+    return [crab, SkyModel("b", PowerLaw1D(1e-11, 1, 2.0, bounds=options.get("bounds", {})), place)]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Likelihood("abc", models()), "datasets: a str found, a Dataset or a list"),
+        (lambda: Likelihood(None, models()), "datasets: a NoneType found"),
+        (lambda: Likelihood({"a": make(1)}, models()), "datasets: a str found"),
+        (lambda: Likelihood([1], models()), "datasets: a int found"),
+        (lambda: Likelihood(make(1), models(), tied=["crab.alpha"]), "tied: a list found, names by name"),
+        (lambda: Likelihood(make(1), models(), tied={"crab.alpha": 3}), "tied: 3 found"),
+        (
+            lambda: Likelihood(make(1), two(), tied={"b.lon_0": "crab.lat_0"}),
+            "lon_0 in .* follows crab.lat_0, lat_0 in",
+        ),
+        (lambda: Likelihood(make(1), two(frame="galactic"), tied={"b.lon_0": "crab.lon_0"}), "frame galactic, follows"),
+        (lambda: Likelihood(make(1), two(), tied={"b.amplitude": "crab.alpha"}), "an amplitude, follows crab.alpha"),
+        (
+            lambda: Likelihood(
+                make(1), [at_most_two(), two(bounds={"alpha": (3, 4)})[1]], tied={"b.alpha": "crab.alpha"}
+            ),
+            "crab.alpha: bounds that do not meet",
+        ),
+        (lambda: Likelihood(make(1), models(), priors=[("crab.alpha", (2, 1))]), "priors: a list found"),
+        (lambda: Likelihood(make(1), models(), priors="crab.alpha"), "priors: a str found"),
+        (
+            lambda: Likelihood(make(1), models(), priors={"crab.alpha": (2, 1e-200)}),
+            "deviation of 1e-200 .*fix the par",
+        ),
+    ],
+)
+def test_wrong_types_ties_and_priors_are_refused(call, message):
+    with pytest.raises(xonoff.XonoffError, match=message):
+        call()
+
+
+def at_most_two() -> SkyModel:
+    crab, _ = models()
+    crab.spectral.alpha.bounds = (1, 2)
+    return crab

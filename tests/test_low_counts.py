@@ -1,14 +1,19 @@
 """Bias at low counts: what simulations give, none where counts are many, the warning, bins joined."""
 
+import warnings
+
 import numpy as np
 import pytest
 import xarray as xr
 
 import xonoff
-from xonoff.low_counts import NORMS, warn_of_bias
+from xonoff.low_counts import warn_of_bias
 from xonoff.models import PointSource, PowerLaw1D, SkyModel
 from xonoff.stats import wstat
 from xonoff.stats.expected import expected_wstat
+
+#: Norms at which W is expected.
+NORMS = np.linspace(0, 2, 41)
 
 
 def best_norm(signal: float, background: float, alpha: float) -> float:
@@ -85,3 +90,27 @@ def test_energies_are_joined_until_there_are_enough_off_counts():
             ds.onoff.group(number)
     with pytest.raises(xonoff.SchemaError, match="in all energy bins together, 1e\\+06 wanted"):
         ds.onoff.group(1e6)
+
+
+def test_of_a_bright_source_there_is_no_bias():
+    """Its error is far less than a step of the norms that W is expected at first."""
+    ds = xonoff.tutorial.dataset()
+    for factor in (1, 100, 1e18):
+        found = xonoff.norm_bias(ds.assign(counts_off=ds.counts_off * 0 + 1), crab(3.5e-11 * factor))
+        assert abs(float(found.bias)) < 0.02 * float(found.error)
+        assert float(found.error) == pytest.approx(0.025 / np.sqrt(factor), rel=0.1)
+
+
+def test_counts_beyond_number_take_no_time():
+    ds = xonoff.tutorial.dataset()
+    assert np.isfinite(xonoff.norm_bias(ds.assign(acceptance=ds.acceptance * 1e9), crab()).error)
+
+
+def test_the_warning_is_that_of_the_caller():
+    few = dataset(0.2)
+    model = SkyModel("crab", crab().spectral, PointSource(83.63, 22.01, fixed={"lon_0": True, "lat_0": True}))
+    for call in (lambda: warn_of_bias(xonoff.Likelihood(few, model)), lambda: few.onoff.fit(model)):
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            call()
+        assert [one.filename for one in told] == [__file__]

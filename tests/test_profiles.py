@@ -101,3 +101,41 @@ def test_plots(ds):
     ax = ds.onoff.fit(crab()).plot_covariance()
     assert [text.get_text() for text in ax.texts][:1] == ["1.00"]
     plt.close("all")
+
+
+def test_down_to_no_flux(ds):
+    """There WStat does not depend on the other parameters."""
+    free = SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6), PointSource(83.631, 22.012))
+    likelihood = xonoff.Likelihood(ds, free)
+    profile = xonoff.stat_profile(likelihood, "crab.amplitude", values=[0, 1e-13, 3.4e-11, 1e300])
+    null = float(ds.onoff.stat_sum([]))
+    assert float(profile.stat[0]) == pytest.approx(null, rel=1e-9)
+    assert float(profile.stat[1]) < null
+    assert float(profile.ts[2]) < 2
+    assert np.isnan(profile.stat[3])
+    assert np.isnan(profile["crab.alpha"][3])
+    # It is left at the minimum.
+    assert likelihood.values[0] == profile.best
+    assert likelihood() == pytest.approx(profile.stat_best)
+
+
+def test_by_default_from_a_bound_it_goes_inwards(ds):
+    profile = ds.onoff.stat_profile("crab.alpha", crab(bounds={"alpha": (2, 2.5)}))
+    assert float(profile.value.max()) == 2.5
+    assert 9 < float(profile.ts.max()) < 40
+    assert profile.sizes["value"] > 10
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda ds: ds.onoff.stat_profile("crab.alpha", crab(), values="a"),
+        lambda ds: ds.onoff.stat_contour(3, crab()),
+        lambda ds: ds.onoff.stat_contour(("crab.alpha", "crab.amplitude"), crab(), level="a"),
+        lambda ds: ds.onoff.stat_contour(("crab.alpha", "crab.amplitude"), crab(), points=8.5),
+        lambda ds: ds.onoff.stat_contour(("crab.alpha", "crab.amplitude"), crab(), points="8"),
+    ],
+)
+def test_wrong_types_are_refused(ds, call):
+    with pytest.raises(xonoff.ModelError, match=r"found"):
+        call(ds)

@@ -339,3 +339,16 @@ def test_points_of_real_data_lie_on_the_fit():
     assert strong.sizes["energy"] >= 6
     assert (abs(strong.norm - 1) < 3.5 * strong.norm_err).all()
     assert float(there.ts.sum()) > float(xonoff.source_ts(ds, result).ts)
+
+
+def test_the_scale_of_alpha_of_a_result_counts():
+    ds = xonoff.tutorial.dataset()
+    crab = SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6), PointSource(83.633, 22.014))
+    result = xonoff.fit(ds, crab, priors={"tutorial.alpha_scale": (0.5, 1e-3)})
+    points = xonoff.flux_points(ds, result)
+    scale = result.scales["tutorial.alpha_scale"]
+    scaled = xonoff.flux_points(ds.assign(acceptance=ds.acceptance.astype(float) * scale), result.models)
+    np.testing.assert_allclose(points.norm, scaled.norm, rtol=1e-6)
+    assert abs(points.norm / xonoff.flux_points(ds, result.models).norm - 1).max() > 0.01
+    with pytest.raises(xonoff.SchemaError, match="datasets: a str found"):
+        xonoff.flux_points("abc", result)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import xonoff
 from xonoff import source_ts
 from xonoff.models import GaussianSource, PointSource, PowerLaw1D, SkyModel
+from xonoff.ts import _ties_without
 
 FIXED = {"x_0": True}
 PLACE = {"lon_0": True, "lat_0": True}
@@ -93,3 +94,25 @@ def test_a_source_that_makes_it_worse_has_a_negative_ts():
 def test_what_is_refused(call, message):
     with pytest.raises(xonoff.XonoffError, match=message):
         call(xonoff.tutorial.dataset())
+
+
+@pytest.mark.filterwarnings("ignore:few off counts")
+def test_of_a_result_ties_priors_and_scales_count():
+    ds = xonoff.tutorial.dataset()
+    other = SkyModel("b", PowerLaw1D(3e-12, 1, 2.6), PointSource(83.0, 22.0, fixed=PLACE))
+    prior = {"tutorial.alpha_scale": (1, 0.05), "crab.alpha": (2.5, 0.1)}
+    result = xonoff.fit(ds, [crab(), other], tied={"b.alpha": "crab.alpha"}, priors=prior)
+    found = source_ts(ds, result, "b")
+    assert float(found.stat) == pytest.approx(result.stat, rel=1e-9)
+    assert int(found.ndf) == 1
+    null = xonoff.fit(ds, crab(), priors=prior)
+    assert float(found.stat_null) == pytest.approx(null.stat, abs=1e-3)
+    # Without the leader, the follower is free, with its prior.
+    assert int(source_ts(ds, result, "crab").ndf) == 1
+
+
+def test_what_follows_a_source_stays_together_without_it():
+    tied = {"b.alpha": "a.alpha", "c.alpha": "a.alpha", "c.lon_0": "b.lon_0"}
+    left = {"b.alpha", "c.alpha", "b.lon_0", "c.lon_0"}
+    assert _ties_without(tied, left) == {"c.alpha": "b.alpha", "c.lon_0": "b.lon_0"}
+    assert _ties_without(tied, {"a.alpha", "b.alpha"}) == {"b.alpha": "a.alpha"}

@@ -10,11 +10,23 @@ from xonoff.accessor import OnOffAccessor
 from xonoff.axes import energy_edges
 from xonoff.combine import stack
 from xonoff.create import ResponseGeom, create, from_geoms, from_map_dataset
-from xonoff.errors import FormatError, GeometryError, LowCountsWarning, ModelError, SchemaError, XonoffError
+from xonoff.errors import (
+    DamagedRunWarning,
+    FormatError,
+    GeometryError,
+    LowCountsWarning,
+    ModelError,
+    NoOffRegionsWarning,
+    SchemaError,
+    XonoffError,
+)
 from xonoff.geometry import Geom
 from xonoff.io.backend import open_dataset
 from xonoff.io.hdulist import from_hdulist
 from xonoff.io.project import from_dict, open_datasets, save_datasets
+from xonoff.off_regions import on_off_spectrum
+from xonoff.pairs import from_on_off_pair
+from xonoff.reflected import reflected_regions, reflected_spectrum
 from xonoff.skygrid import SkyGrid
 from xonoff.validity import validate
 
@@ -26,22 +38,34 @@ def __getattr__(name: str) -> object:
     if name == "models":
         return importlib.import_module("xonoff.models")
     modules = {
+        "Archive": "archive",
         "FitResult": "fit_result",
         "Likelihood": "likelihood",
         "Predictor": "predictor",
+        "adaptive_ring_background": "backgrounds",
         "calibrate": "calibration",
+        "correlate": "correlation",
+        "excess_map": "correlation",
+        "exclusion_mask": "exclusion",
         "fit": "fitting",
+        "joint_map": "joint",
         "norm_bias": "low_counts",
+        "find_peaks": "peaks",
         "flux_points": "sed",
         "integral_flux": "error_band",
         "plot_contour": "fit_plot",
         "plot_profile": "fit_plot",
+        "plot_significance": "histogram",
+        "plot_regions": "region_plot",
         "plot_spectrum": "sed_plot",
         "read_sed": "io.sed",
+        "ring_background": "backgrounds",
+        "significance_histogram": "histogram",
         "source_ts": "ts",
         "stat_contour": "profiles",
         "stat_profile": "profiles",
         "spectrum_band": "error_band",
+        "ts_map": "source_scan",
         "write_sed": "io.sed",
     }
     if name in modules:
@@ -50,6 +74,8 @@ def __getattr__(name: str) -> object:
 
 
 __all__ = [
+    "Archive",
+    "DamagedRunWarning",
     "FitResult",
     "FormatError",
     "Geom",
@@ -57,6 +83,7 @@ __all__ = [
     "Likelihood",
     "LowCountsWarning",
     "ModelError",
+    "NoOffRegionsWarning",
     "OnOffAccessor",
     "Predictor",
     "ResponseGeom",
@@ -64,33 +91,47 @@ __all__ = [
     "SkyGrid",
     "XonoffError",
     "__version__",
+    "adaptive_ring_background",
     "calibrate",
+    "correlate",
     "create",
     "energy_edges",
+    "excess_map",
+    "exclusion_mask",
     "fit",
     "flux_points",
     "from_dict",
     "from_geoms",
     "from_hdulist",
     "from_map_dataset",
+    "from_on_off_pair",
     "integral_flux",
+    "joint_map",
     "masks",
     "models",
     "norm_bias",
+    "on_off_spectrum",
     "open_dataset",
     "open_datasets",
     "plot_contour",
     "plot_profile",
+    "plot_regions",
+    "plot_significance",
     "plot_spectrum",
     "psf",
     "read_sed",
+    "reflected_regions",
+    "reflected_spectrum",
+    "ring_background",
     "save_datasets",
+    "significance_histogram",
     "source_ts",
     "spectrum_band",
     "stack",
     "stat_contour",
     "stat_profile",
     "stats",
+    "ts_map",
     "tutorial",
     "validate",
     "write_sed",

@@ -14,8 +14,9 @@ import xarray as xr
 from xonoff.axes import axis_coords, check_edges
 from xonoff.errors import ModelError, SchemaError
 from xonoff.fitting import FitResult
+from xonoff.likelihood import ALPHA_SCALE
 from xonoff.models import SkyModel, energy_integral, flux, integral, model_list, named_parameters
-from xonoff.models.free import follow, rules_of
+from xonoff.models.free import follow, limits, links_of, rules_of
 from xonoff.predict import Models
 from xonoff.sed_columns import labelled
 from xonoff.units import Value, floats_in
@@ -25,7 +26,7 @@ __all__ = ["integral_flux", "spectrum_band"]
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 #: Step of differences, as a share of a parameter, and of its error where it is 0.
-SHARE, OF_ERROR = 1e-3, 1e-2
+OF_VALUE, OF_ERROR = 1e-3, 1e-2
 #: Steps to both sides, or, at a bound, to one; and the weights of a derivative of fourth order.
 CENTRAL = (-2, -1, 1, 2), np.array([1, -8, 8, -1]) / 12
 ONE_SIDED = (0, 1, 2, 3, 4), np.array([-25, 48, -36, 16, -3]) / 12
@@ -59,8 +60,10 @@ def spectrum_band(
 
     Notes
     -----
-    :math:`\sigma^2(E) = \sum_{ij} \partial_i f\, C_{ij}\, \partial_j f`. Parameters that are fixed have no part in it;
-    those tied to others follow them. Where errors are large, or a parameter is near a bound, this is an approximation.
+    :math:`\sigma^2(E) = \sum_{ij} \partial_i f\, C_{ij}\, \partial_j f`. Parameters that are fixed have no part in it,
+    nor have those that a fit has left at a bound, without an error; those tied to others follow them, also by the ties
+    of the fit. Scales of alpha have their part by what they add to the errors of the others. Where errors are large, or
+    a parameter is near a bound, this is an approximation.
 
     Examples
     --------
@@ -129,6 +132,7 @@ def _propagated(
     function: Callable[[SkyModel], Floats],
 ) -> tuple[Floats, Floats, str]:
     """Values of a function of a model, their errors, and the name of the model."""
+    tied = models.tied if isinstance(models, FitResult) else {}
     if isinstance(models, FitResult):
         covariance = models.covariance if covariance is None else covariance
         models = models.models
@@ -142,22 +146,22 @@ def _propagated(
         )
     model = listed[names.index(source)]
     parameters, matrix = _checked(listed, covariance)
-    rules = rules_of(listed)
-    follow(rules)
+    rules, links = rules_of(listed), links_of(listed, tied)
+    follow(rules, links)
     value = function(model)
     slopes = np.zeros((len(parameters), value.size))
     everything = named_parameters(listed)
     for number, name in enumerate(parameters):
         parameter = everything[name]
         here, error = float(parameter.value), np.sqrt(max(matrix[number, number], 0.0))
-        step = SHARE * abs(here) or OF_ERROR * error or SHARE
+        step = OF_VALUE * abs(here) or OF_ERROR * error or OF_VALUE
         (steps, weights), step = _stencil(here, step, parameter.bounds)
         for times, weight in zip(steps, weights, strict=True):
             parameter.value = here + times * step
-            follow(rules)
+            follow(rules, links)
             slopes[number] += weight * (function(model) - value) / step  # 0 where nothing changes
         parameter.value = here
-        follow(rules)
+        follow(rules, links)
     variance = np.einsum("ie,ij,je->e", slopes, matrix, slopes)
     return value, np.sqrt(np.maximum(variance, 0.0)), source
 
@@ -166,7 +170,7 @@ def _stencil(
     here: float, step: float, bounds: tuple[float | None, float | None]
 ) -> tuple[tuple[tuple[int, ...], Floats], float]:
     """Steps within the bounds, and their size with its sign."""
-    low, high = (end if end is not None else far for end, far in zip(bounds, (-np.inf, np.inf), strict=True))
+    low, high = limits(bounds)
     if low <= here - 2 * step and here + 2 * step <= high:
         return CENTRAL, step
     up, down = high - here, here - low
@@ -177,6 +181,10 @@ def _checked(models: list[SkyModel], covariance: xr.DataArray | None) -> tuple[l
     """Names of the parameters of a covariance, and its matrix."""
     if covariance is None:
         raise ModelError("no covariance found: give what xonoff.fit returns, or models with covariance=")
+    if not isinstance(covariance, xr.DataArray):
+        raise ModelError(
+            f"covariance: a {type(covariance).__name__} found, a DataArray as FitResult.covariance accepted"
+        )
     if covariance.ndim != 2 or "parameter" not in covariance.coords or len(set(covariance.shape)) != 1:
         raise ModelError(
             f"covariance: dimensions {dict(covariance.sizes)} found, (parameter, other) accepted, with the names of "
@@ -184,12 +192,15 @@ def _checked(models: list[SkyModel], covariance: xr.DataArray | None) -> tuple[l
         )
     names = [str(name) for name in covariance["parameter"].values]
     known = named_parameters(models)
-    unknown = [name for name in names if name not in known]
+    unknown = [name for name in names if name not in known and not name.endswith(ALPHA_SCALE)]
     if unknown:
         raise ModelError(
             f"covariance: parameter {unknown[0]!r} found, those of the models accepted: {', '.join(known)}"
         )
     matrix = np.asarray(covariance.values, dtype=np.float64)
-    if not np.isfinite(matrix).all():
+    has_error = np.asarray(~np.isnan(matrix).all(axis=1))  # none at a bound
+    used = [number for number, name in enumerate(names) if name in known and has_error[number]]
+    matrix = matrix[np.ix_(used, used)]
+    if not np.isfinite(matrix).all() or (names and not has_error.any()):
         raise ModelError("covariance: values that are not finite found: the fit has no minimum, look at its message")
-    return names, matrix
+    return [names[number] for number in used], matrix

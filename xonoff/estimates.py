@@ -10,6 +10,7 @@ from xonoff.units import Position, Value
 if TYPE_CHECKING:
     from xonoff import likelihood
     from xonoff.fit_result import FitResult
+    from xonoff.models import SkyModel
     from xonoff.predict import Models
 
 __all__ = ["Estimates"]
@@ -77,6 +78,12 @@ class Estimates:
         from xonoff import sed
 
         return sed.flux_points(self._ds, models, source, energy_edges, **options)
+
+    def ts_map(self, model: "SkyModel", **options: Any) -> xr.Dataset:
+        """Fit the flux of a source at every pixel. See `xonoff.source_scan.ts_map`."""
+        from xonoff import source_scan
+
+        return source_scan.ts_map(self._ds, model, **options)
 
     # -- of counts --
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from xonoff.fit_result import correlation_of
 from xonoff.plot import pyplot
 
 if TYPE_CHECKING:
@@ -24,9 +25,7 @@ def plot_covariance(covariance: xr.DataArray, *, ax: "Axes | None" = None, **sty
     **style
         For ``imshow``.
     """
-    names = [str(name) for name in covariance["parameter"].values]
-    sigma = np.sqrt(np.diag(covariance.values))
-    correlation = covariance.values / np.outer(sigma, sigma)
+    names, correlation = [str(name) for name in covariance["parameter"].values], correlation_of(covariance).values
     ax = ax or pyplot().subplots(figsize=(1.5 + 0.8 * len(names),) * 2, layout="constrained")[1]
     image = ax.imshow(correlation, **{"cmap": "RdBu_r", "vmin": -1, "vmax": 1, **style})
     ax.set_xticks(range(len(names)), names, rotation=60, ha="right")

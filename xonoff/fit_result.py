@@ -3,7 +3,7 @@
 import html
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["FitResult"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+T = TypeVar("T")
 
 #: Layout of the text of a result.
-LAYOUT = "xonoff fit 1"
+LAYOUT = "xonoff fit 2"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FitResult:
     """What a fit has found.
 
@@ -37,18 +38,22 @@ class FitResult:
     models : list of SkyModel
         At the minimum, with the errors of their parameters: ready for `ds.onoff.assign_models`.
     covariance : DataArray (parameter, other)
-        Of the free parameters.
+        Of the free parameters; NaN for those that have none, at a bound or where WStat has a kink.
     stat : float
-        WStat at the minimum.
+        WStat at the minimum, with the pulls of priors.
     ndf : int
-        Valid bins within the masks of all datasets, less the free parameters.
+        Valid bins within the masks of all datasets and priors, less the free parameters.
     calls : int
-        Evaluations of WStat.
+        Evaluations of WStat, but for those of its derivatives.
     minos : dict of str to (float, float)
         Lower and upper errors, below and above 0, where WStat at its minimum over all other parameters is higher by 1;
         of the parameters that they were asked for, NaN where there is no such value.
     scales : dict of str to float
         Scales of alpha that were fitted with a prior, see `xonoff.Likelihood`.
+    tied : dict of str to str
+        Parameters that follow another one.
+    priors : dict of str to (float, float)
+        Means and standard deviations of priors.
 
     Examples
     --------
@@ -69,6 +74,8 @@ class FitResult:
     calls: int
     minos: dict[str, tuple[float, float]]
     scales: dict[str, float]
+    tied: dict[str, str]
+    priors: dict[str, tuple[float, float]]
 
     @property
     def parameters(self) -> Table:
@@ -78,25 +85,26 @@ class FitResult:
     @property
     def correlation(self) -> xr.DataArray:
         """Correlation of the free parameters, (parameter, other)."""
-        sigma = np.sqrt(np.diag(self.covariance.values))
-        return self.covariance / np.outer(sigma, sigma)
+        return correlation_of(self.covariance)
 
     def to_json(self) -> str:
-        """Write the result as text."""
+        """Write the result as text; what is not finite as null."""
         found = {
             "layout": LAYOUT,
-            "success": self.success,
+            "success": bool(self.success),
             "message": self.message,
             "models": to_json(self.models),
             "parameters": self.covariance["parameter"].values.tolist(),
-            "covariance": self.covariance.values.tolist(),
-            "stat": self.stat,
+            "covariance": [[_known(value) for value in row] for row in self.covariance.values.tolist()],
+            "stat": _known(self.stat),
             "ndf": self.ndf,
             "calls": self.calls,
-            "minos": self.minos,
+            "minos": {name: [_known(end) for end in ends] for name, ends in self.minos.items()},
             "scales": self.scales,
+            "tied": self.tied,
+            "priors": self.priors,
         }
-        return json.dumps(found)
+        return json.dumps(found, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> "FitResult":
@@ -108,24 +116,30 @@ class FitResult:
             If the text is something else.
         """
         try:
-            found = json.loads(text)
+            found = json.loads(text, parse_constant=_refuse)
             if found["layout"] != LAYOUT:
                 raise ValueError(f"layout {found['layout']!r}")
-            names = [str(name) for name in found["parameters"]]
-            matrix = np.array(found["covariance"], dtype=np.float64).reshape(len(names), len(names))
+            names = [_as(str, name) for name in _as(list, found["parameters"])]
+            if len(set(names)) < len(names):
+                raise ValueError("a parameter comes twice")
+            rows = [[_number(value) for value in row] for row in _as(list, found["covariance"])]
+            if [len(row) for row in rows] != [len(names)] * len(names):
+                raise ValueError("covariance of other parameters")
             return cls(
-                bool(found["success"]),
-                str(found["message"]),
-                from_json(found["models"]),
-                covariance_of(names, matrix),
-                float(found["stat"]),
-                int(found["ndf"]),
-                int(found["calls"]),
-                {str(name): (float(low), float(high)) for name, (low, high) in found["minos"].items()},
-                {str(name): float(scale) for name, scale in found["scales"].items()},
+                success=_as(bool, found["success"]),
+                message=_as(str, found["message"]),
+                models=from_json(found["models"]),
+                covariance=covariance_of(names, np.array(rows, dtype=np.float64).reshape(len(names), len(names))),
+                stat=_number(found["stat"]),
+                ndf=_as(int, found["ndf"]),
+                calls=_as(int, found["calls"]),
+                minos=_pairs(found["minos"]),
+                scales={name: _number(scale) for name, scale in found["scales"].items()},
+                tied={name: _as(str, leader) for name, leader in found["tied"].items()},
+                priors=_pairs(found["priors"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ModelError(f"text of a fit: {error!r} found, what FitResult.to_json writes accepted") from error
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+            raise ModelError(f"text of a fit: {error!r:.200} found, what FitResult.to_json writes accepted") from error
 
     def __repr__(self) -> str:
         """Return the outcome and the parameters."""
@@ -149,3 +163,39 @@ def covariance_of(names: list[str], matrix: Floats) -> xr.DataArray:
     """Covariance with the names of its parameters."""
     coords = {"parameter": names, "other": names}
     return xr.DataArray(matrix, coords, ("parameter", "other"), "covariance")
+
+
+def correlation_of(covariance: xr.DataArray) -> xr.DataArray:
+    """Correlation of parameters, NaN where there is no covariance."""
+    sigma = np.sqrt(np.diag(covariance.values))
+    return covariance / np.outer(sigma, sigma)
+
+
+# -- text -------------------------------------------------------------------------------------------------------------
+
+
+def _known(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _number(value: Any) -> float:
+    """Give the number that is meant, NaN by null."""
+    if value is None:
+        return np.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{value!r:.40} in the place of a number")
+    return float(value)
+
+
+def _pairs(found: dict[str, Any]) -> dict[str, tuple[float, float]]:
+    return {name: (_number(low), _number(high)) for name, (low, high) in found.items()}
+
+
+def _as(kind: type[T], value: Any) -> T:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"{value!r:.40} in the place of a {kind.__name__}")
+    return value
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant}, which is no JSON")

@@ -18,7 +18,10 @@ from xonoff.minimum import Minimum
 from xonoff.models import named_parameters
 from xonoff.predict import Models
 
-__all__ = ["FitResult", "fit"]
+__all__ = ["FitResult", "fit", "fitted"]
+
+#: What is said of a minimum without covariance.
+UNKNOWN = "minimum found, but no covariance: parameters may be degenerate, or mean nothing where there is no signal"
 
 
 def fit(
@@ -38,7 +41,7 @@ def fit(
     models : SkyModel or iterable of SkyModel, optional
         Where the fit starts; those that the datasets carry by default. They are not changed.
     minos : iterable of str
-        Parameters whose asymmetric errors are worked out.
+        Parameters whose asymmetric errors are worked out: ``["crab.alpha"]``.
     **options
         ``tied``, ``priors`` and ``interpolation``, see `xonoff.Likelihood`.
 
@@ -72,39 +75,40 @@ def fit(
     crab.lat_0 22 +- 0.003
     """
     likelihood = likelihood_of(datasets, models, **options)
-    asked = list(minos)
+    result = fitted(likelihood, minos)
+    if result.success:
+        warn_of_bias(likelihood)
+    return result
+
+
+def fitted(likelihood: Likelihood, minos: Iterable[str] = ()) -> FitResult:
+    """Fit a likelihood, which ends at the minimum; without warnings."""
+    asked = [minos] if isinstance(minos, str) or not isinstance(minos, Iterable) else list(minos)
     for name in asked:
         if name not in likelihood.parameters:
             raise ModelError(f"minos: {name!r} found, {', '.join(likelihood.parameters)} accepted")
     minimum = Minimum(likelihood)
     minimum.find()
-    minuit, free = minimum.minuit, minimum.names
-    matrix = minimum.covariance()
-    good = bool(minuit.valid and np.isfinite(matrix).all())
-    errors = {name: _minos(minimum, name) for name in asked if good}
-    best = minimum.physical(minuit.values)
+    names, matrix, best = minimum.names, minimum.covariance(), minimum.best
+    known = [number not in minimum.held for number in range(len(names))]
+    good = minimum.found and bool(np.isfinite(matrix[np.ix_(known, known)]).all())
+    errors = {name: minimum.minos(minimum.number(name)) if good else (np.nan, np.nan) for name in asked}
     stat = likelihood(best)
-    warn_of_bias(likelihood)
-    fitted = [model.copy() for model in likelihood.models]
-    deviations = dict(zip(free, np.sqrt(np.maximum(np.diag(matrix), 0)), strict=True))
-    for name, parameter in named_parameters(fitted).items():
+    models = [model.copy() for model in likelihood.models]
+    deviations = dict(zip(names, np.sqrt(np.maximum(np.diag(matrix), 0)), strict=True))
+    for name, parameter in named_parameters(models).items():
         deviation = deviations.get(likelihood.tied.get(name, name), np.nan)
         parameter.std = float(deviation) if deviation > 0 else None
     return FitResult(
-        good,
-        "minimum found" if good else minimum.why(),
-        fitted,
-        covariance_of(free, matrix),
-        stat,
-        likelihood.bins + len(likelihood.priors) - len(free),
-        int(minuit.nfcn) + minimum.calls,
-        errors,
-        likelihood.scales,
+        success=good,
+        message=minimum.why() if good or not minimum.found else UNKNOWN,
+        models=models,
+        covariance=covariance_of(names, matrix),
+        stat=stat,
+        ndf=likelihood.bins + len(likelihood.priors) - len(names),
+        calls=minimum.calls,
+        minos=errors,
+        scales=likelihood.scales,
+        tied=dict(likelihood.tied),
+        priors=dict(likelihood.priors),
     )
-
-
-def _minos(minimum: Minimum, name: str) -> tuple[float, float]:
-    minimum.minuit.minos(name)
-    found, factor = minimum.minuit.merrors[name], minimum.scale[minimum.number(name)]
-    lower = float(found.lower * factor) if found.lower_valid else np.nan
-    return lower, float(found.upper * factor) if found.upper_valid else np.nan

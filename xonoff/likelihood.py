@@ -4,8 +4,9 @@ W without any signal is summed over all bins once. From then on a call looks at 
 it adds ``W(s) - W(0)``, and works out what has changed alone.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TypeAlias, TypedDict, Unpack
+from collections.abc import Iterable, Mapping
+from threading import RLock
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +20,19 @@ from xonoff.models.free import FreeParameters, OfParameters
 from xonoff.predict import Models
 from xonoff.term import Term
 
-__all__ = ["Likelihood", "Options", "likelihood_of"]
+__all__ = ["Likelihood", "Options", "dataset_list", "likelihood_of", "scale_of"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 #: End of the name of the parameter that is a scale of alpha, after that of the dataset.
-SCALE = ".alpha_scale"
-#: Standard deviations around the mean of its prior in which such a scale is free, and the ends that it has at most.
-WITHIN, LEAST, MOST = 8, 0.1, 3.0
-#: Steps of finite differences: of an angle, deg, and of any other parameter as a share of its size.
-ANGLE, SHARE = 1e-4, 1e-4
+ALPHA_SCALE = ".alpha_scale"
+#: Standard deviations around the mean of its prior in which such a scale is free; how far it is at least, and its ends.
+WITHIN, AROUND, LOWEST, HIGHEST = 8, 1e-3, 0.1, 3.0
+#: Steps of finite differences of W: along a position or a scale, and the share of a size.
+ALONG, OF_SIZE = 1e-4, 0.01
+SIZES = ("sigma", "r_0", "radius", "width")
+#: Step of those of the flux, as a share of the parameter.
+OF_FLUX = 1e-4
 
 
 class Options(TypedDict, total=False):
@@ -67,6 +71,10 @@ class Likelihood(OfParameters):
     priors, tied : dict
         As given.
 
+    Notes
+    -----
+    Threads that share one take turns. A pickle or a copy of one is another one.
+
     Examples
     --------
     >>> import xonoff
@@ -87,9 +95,8 @@ class Likelihood(OfParameters):
         priors: Mapping[str, tuple[float, float]] | None = None,
         interpolation: Method = "linear",
     ) -> None:
-        listed = [datasets] if isinstance(datasets, xr.Dataset) else list(datasets)
-        if not listed:
-            raise SchemaError("no dataset found, one or more accepted")
+        listed = dataset_list(datasets)
+        self._lock = RLock()
         self.models = _shared(listed, models)
         self.priors = _pairs(priors)
         self._scales = _alpha_scales(listed, self.priors)
@@ -97,7 +104,7 @@ class Likelihood(OfParameters):
         self.tied = self._free.tied
         for name in self.priors:
             if name not in self._free.names:
-                accepted = [*self._free.names, *(f"{name}{SCALE}" for name in _names(listed))]
+                accepted = [*self._free.names, *(f"{name}{ALPHA_SCALE}" for name in _names(listed))]
                 raise ModelError(f"priors: {name!r} found, {', '.join(accepted)} accepted")
         spectra = [model.spectral for model in self.models]
         self._of_flux = [self._free.is_of(number, spectra) for number in range(len(self._free.names))]
@@ -136,10 +143,11 @@ class Likelihood(OfParameters):
             If there are not as many numbers as parameters, or a model cannot have such values; then the values are
             those of before.
         """
-        self._follow(values)
-        return float(sum(term.stat() for term in self._terms)) + sum(pull**2 for pull in self._pulls().values())
+        with self._lock:
+            self._follow(values)
+            return float(sum(term.stat() for term in self._terms)) + sum(pull * pull for pull in self._pulls().values())
 
-    def gradient(self, values: npt.ArrayLike | None = None) -> Floats:
+    def gradient(self, values: npt.ArrayLike | None = None, steps: Floats | None = None) -> Floats:
         r"""Derivatives of WStat by the parameters.
 
         That by the signal of a bin is closed, :math:`dW/ds = 2 - 2 n_\mathrm{on} / (s + \alpha \mu_\mathrm{off})`, for
@@ -150,32 +158,48 @@ class Likelihood(OfParameters):
         ----------
         values : array_like, optional
             As for a call.
+        steps : ndarray (parameter,), optional
+            Of the differences of W: those of sizes should not be much below a bin of the PSF, for what is seen of a
+            shape is known to 1.5e-4 of its maximum. By default 1e-4, and a hundredth of a size.
 
         Returns
         -------
         ndarray (parameter,)
         """
-        self(values)
-        here = self.values
-        slopes = [term.by_flux() for term in self._terms]
-        found = [
-            self._along_flux(number, slopes) if of_flux else self._along(number)
-            for number, of_flux in enumerate(self._of_flux)
-        ]
-        self._free.set(here, self._refresh)
-        pulls = self._pulls()
+        with self._lock:
+            self(values)
+            here = self.values
+            slopes = [term.by_flux() for term in self._terms]
+            found = [
+                self._along_flux(number, slopes)
+                if of_flux
+                else self._along(number, self._step(number) if steps is None else float(steps[number]))
+                for number, of_flux in enumerate(self._of_flux)
+            ]
+            self._free.set(here, self._refresh)
+            pulls = self._pulls()
         priors = [2 * pulls[n] / self.priors[n][1] if n in pulls else 0.0 for n in self._free.names]
         return np.add(found, priors)
 
-    def bins_of_models(self) -> Iterator[tuple[Floats, Floats, Floats]]:
+    def bins_of_models(self) -> list[tuple[Floats, Floats, Floats]]:
         """Signal, off counts and alpha of the valid bins that models reach, for each dataset and energy."""
-        for term in self._terms:
-            yield from term.bins_of_models()
+        with self._lock:
+            self()
+            return [bins for term in self._terms for bins in term.bins_of_models()]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for pickle, which the lock is no part of."""
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a state, with a lock of its own."""
+        self.__dict__ |= state
+        self._lock = RLock()
 
     def _along_flux(self, number: int, slopes: list[list[Floats]]) -> float:
         """Derivative by a parameter of a spectrum."""
         here, sums = self.values, []
-        step = SHARE * (abs(here[number]) or 1.0)
+        step = OF_FLUX * (abs(here[number]) or 1.0)
 
         def add() -> None:
             sums.append(sum(term.flux_sum(slope) for term, slope in zip(self._terms, slopes, strict=True)))
@@ -185,10 +209,15 @@ class Likelihood(OfParameters):
         self._free.set(here, lambda: None)
         return float((8 * (sums[0] - sums[1]) - (sums[2] - sums[3])) / (12 * step))
 
-    def _along(self, number: int) -> float:
+    def _step(self, number: int) -> float:
+        """Step of a difference of W, where none is given."""
+        last = self._free.names[number].rsplit(".", 1)[-1]
+        return max(ALONG, OF_SIZE * float(self.values[number])) if last in SIZES else ALONG
+
+    def _along(self, number: int, step: float) -> float:
         """Derivative by a position, a size or a scale."""
         here = self.values
-        ends = np.clip(here[number] + np.array([ANGLE, -ANGLE]), *self._free.bounds(number))
+        ends = np.clip(here[number] + np.array([step, -step]), *self._free.bounds(number))
         found = []
         for end in ends:
             self._free.set(np.where(np.arange(here.size) == number, end, here), self._refresh)
@@ -204,6 +233,24 @@ class Likelihood(OfParameters):
     def _refresh(self) -> None:
         for term in self._terms:
             term.refresh()
+
+
+def dataset_list(datasets: xr.Dataset | Iterable[xr.Dataset]) -> list[xr.Dataset]:
+    """List of one or more datasets.
+
+    Raises
+    ------
+    SchemaError
+        If there is none, or something is no dataset.
+    """
+    many = isinstance(datasets, Iterable) and not isinstance(datasets, xr.Dataset | str | bytes)
+    listed: list[Any] = list(datasets) if many else [datasets]
+    for ds in listed:
+        if not isinstance(ds, xr.Dataset):
+            raise SchemaError(f"datasets: a {type(ds).__name__} found, a Dataset or a list of them accepted")
+    if not listed:
+        raise SchemaError("no dataset found, one or more accepted")
+    return listed
 
 
 def likelihood_of(
@@ -239,18 +286,30 @@ def _shared(datasets: list[xr.Dataset], models: Models) -> list[SkyModel]:
     return list(found.values())
 
 
+def scale_of(ds: xr.Dataset, scales: Mapping[str, float]) -> float:
+    """Scale of alpha of a dataset, by its name, among those of a likelihood or a result; 1 where it has none."""
+    return float(scales.get(f"{_name(ds)}{ALPHA_SCALE}", 1.0))
+
+
 # -- priors -----------------------------------------------------------------------------------------------------------
 
 
 def _pairs(priors: Mapping[str, tuple[float, float]] | None) -> dict[str, tuple[float, float]]:
+    if priors is not None and not isinstance(priors, Mapping):
+        raise ModelError(f'priors: a {type(priors).__name__} found, pairs by name accepted: {{"a.alpha": (2.5, 0.1)}}')
     found = {}
     for name, pair in (priors or {}).items():
         try:
             mean, sigma = (float(number) for number in pair)
         except (TypeError, ValueError):
             mean, sigma = np.nan, np.nan
-        if not (np.isfinite(mean) and 0 < sigma < np.inf):
+        if isinstance(pair, str) or not (np.isfinite(mean) and 0 < sigma < np.inf):
             raise ModelError(f"prior of {name}: {pair!r} found, a mean and a standard deviation above 0 accepted")
+        if mean + sigma == mean or not 0 < sigma * sigma < np.inf:
+            raise ModelError(
+                f"prior of {name}: a standard deviation of {sigma:g} found, one that a number near {mean:g} can differ "
+                "by accepted: fix the parameter"
+            )
         found[str(name)] = mean, sigma
     return found
 
@@ -259,12 +318,13 @@ def _alpha_scales(datasets: list[xr.Dataset], priors: Mapping[str, tuple[float, 
     """Free scales of alpha, by the name of the datasets that each is of."""
     scales = {}
     for name in _names(datasets):
-        if f"{name}{SCALE}" in priors:
-            mean, sigma = priors[f"{name}{SCALE}"]
-            if not LEAST < mean < MOST:
-                raise ModelError(f"prior of {name}{SCALE}: mean {mean:g} found, {LEAST} to {MOST} accepted")
-            bounds = max(mean - WITHIN * sigma, LEAST), min(mean + WITHIN * sigma, MOST)
-            scales[name] = Parameter(name=f"{name}{SCALE}", default=mean, bounds=bounds)
+        if f"{name}{ALPHA_SCALE}" in priors:
+            mean, sigma = priors[f"{name}{ALPHA_SCALE}"]
+            if not LOWEST < mean < HIGHEST:
+                raise ModelError(f"prior of {name}{ALPHA_SCALE}: mean {mean:g} found, {LOWEST} to {HIGHEST} accepted")
+            reach = max(WITHIN * sigma, AROUND)
+            bounds = max(mean - reach, LOWEST), min(mean + reach, HIGHEST)
+            scales[name] = Parameter(name=f"{name}{ALPHA_SCALE}", default=mean, bounds=bounds)
     return scales
 
 

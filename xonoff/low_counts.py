@@ -1,10 +1,12 @@
 """Low counts: how far the profiled background pulls the signal off where bins hold next to none, and a warning."""
 
+import sys
 import warnings
 from collections.abc import Iterable
-from typing import Unpack
+from typing import TypeAlias, Unpack
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from xonoff.errors import LowCountsWarning
@@ -13,8 +15,12 @@ from xonoff.predict import Models
 
 __all__ = ["norm_bias", "warn_of_bias"]
 
-#: Norms at which W is expected; groups of pixels with like signal; share of the error from which on there is a warning.
-NORMS = np.linspace(0, 2, 41)
+Floats: TypeAlias = npt.NDArray[np.float64]
+
+#: Norms at which W is expected at first, and as parts of a step around the least of them, time and again, until a step
+#: is less than a part of the error; at most so often.
+COARSE, FINE, TO_ERROR, TIMES = np.linspace(0, 2, 11), np.linspace(-1, 1, 9), 0.5, 8
+#: Groups of pixels with like signal; share of the error from which on there is a warning.
 GROUPS, TOO_MUCH = 6, 0.25
 
 
@@ -63,15 +69,22 @@ def warn_of_bias(likelihood: Likelihood) -> None:
             f"{abs(100 * bias):.0f} % too {'low' if bias < 0 else 'high'} (its error is {100 * error:.0f} %). "
             "Join bins: ds.onoff.group, downsample or to_spectrum; see xonoff.norm_bias",
             LowCountsWarning,
-            stacklevel=3,
+            stacklevel=_outside(),
         )
+
+
+def _outside() -> int:
+    """Level of the frame that has called the package, for a warning of the caller of this function."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "xonoff":
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def _bias(likelihood: Likelihood) -> xr.Dataset:
     from xonoff.stats import expected
 
-    likelihood()
-    curve, off, bins = np.zeros(NORMS.size), 0.0, 0
+    off, bins, alike = 0.0, 0, []
     for signal, n_off, alpha in likelihood.bins_of_models():
         off, bins = off + float(n_off.sum()), bins + n_off.size
         if not signal.size:
@@ -83,13 +96,27 @@ def _bias(likelihood: Likelihood) -> xr.Dataset:
         means = np.array([np.sqrt(np.mean(group**2)) for group in groups])
         sizes = np.array([float(group.size) for group in groups])
         constant = np.ones(means.size)
-        expected.expected_wstat(NORMS, means, background * constant, shared * constant, sizes, curve)
-    k = int(np.clip(np.argmin(curve), 1, NORMS.size - 2))
-    step, (before, here, after) = NORMS[1], curve[k - 1 : k + 2]
+        alike.append((means, background * constant, shared * constant, sizes))
+
+    def curve(norms: Floats) -> Floats:
+        found = np.zeros(norms.size)
+        for means, background, alpha, sizes in alike:
+            expected.expected_wstat(norms, means, background, alpha, sizes, found)
+        return found
+
+    norms, values = COARSE, curve(COARSE)
+    one, step = int(np.argmin(abs(norms - 1))), float(norms[1] - norms[0])
+    width = (values[one - 1] + values[one + 1] - 2 * values[one]) / step**2
+    error = float(np.sqrt(2 / width)) if width > 0 else np.nan
+    for _ in range(TIMES):
+        if not step > TO_ERROR * error:
+            break
+        norms = norms[np.argmin(values)] + step * FINE
+        norms = norms[norms >= 0]
+        step, values = float(norms[1] - norms[0]), curve(norms)
+    k = int(np.clip(np.argmin(values), 1, norms.size - 2))
+    before, here, after = values[k - 1 : k + 2]
     curvature = (before + after - 2 * here) / step**2
-    best = NORMS[k] + (before - after) / (2 * step * curvature) if curvature > 0 else np.nan
-    one = int(np.argmin(abs(NORMS - 1)))
-    width = (curve[one - 4] + curve[one + 4] - 2 * curve[one]) / (4 * step) ** 2
-    error = np.sqrt(2 / width) if width > 0 else np.nan
+    best = norms[k] + (before - after) / (2 * step * curvature) if curvature > 0 else np.nan
     mean = off / bins if bins else np.nan
     return xr.Dataset({"bias": max(float(best), 0.0) - 1, "error": error, "off_counts": mean})

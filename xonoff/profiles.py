@@ -6,6 +6,7 @@ from typing import TypeAlias, Unpack
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from tqdm.auto import tqdm
 
 from xonoff.errors import ModelError
 from xonoff.likelihood import Likelihood, Options, likelihood_of
@@ -35,13 +36,19 @@ def stat_profile(
     name : str
         Of a free parameter: "crab.alpha".
     values : array_like (value,), optional
-        In the unit of the parameter; by default 31, up to three standard deviations from the minimum.
+        In the unit of the parameter; by default 31, up to three standard deviations from the minimum, or, for a
+        parameter that is at its bound, up to where WStat is higher by 9.
 
     Returns
     -------
     Dataset
         ``stat``, ``ts`` above the minimum and the free parameters, by ``value``; ``best`` is the value of the
-        parameter at the minimum, and ``stat_best`` WStat there. NaN where no minimum over the others was found.
+        parameter at the minimum, and ``stat_best`` WStat there. NaN where no minimum over the others was found; what
+        WStat does not depend on at a value, as a position where there is no flux, stays as it was.
+
+    Notes
+    -----
+    A terminal or notebook shows a progress bar. A likelihood ends at the minimum.
 
     Raises
     ------
@@ -58,26 +65,22 @@ def stat_profile(
     (True, ['stat', 'ts', 'crab.amplitude'])
     """
     minimum = _found(likelihood_of(datasets, models, **options))
-    number, lowest = minimum.number(name), minimum.stat
-    best, deviation = minimum.physical(minimum.minuit.values), np.sqrt(np.diag(minimum.covariance()))
-    asked = best[number] + deviation[number] * np.linspace(-3, 3, 31) if values is None else values
-    wanted = np.atleast_1d(np.asarray(asked, dtype=np.float64))
-    if wanted.ndim != 1 or not np.isfinite(wanted).all():
-        raise ModelError(f"values: {values!s:.80} found, finite numbers accepted")
-    low, high = minimum.likelihood.bounds(name)
-    if values is None:
-        wanted = np.unique(np.clip(wanted, low, high))
-    elif ((wanted < low) | (wanted > high)).any():
-        raise ModelError(f"values: {wanted} found, {low:g} to {high:g} accepted, the bounds of {name}")
+    number, lowest, best = minimum.number(name), minimum.stat, minimum.best
+    wanted = _values(minimum, number, values)
     stat, found = np.full(wanted.size, np.nan), np.full((wanted.size, best.size), np.nan)
     start = minimum.minuit.values[:]
     # From the minimum outwards, each from where the last one ended.
-    for side in (wanted >= best[number], wanted < best[number]):
-        minimum.minuit.values = start
-        for i in sorted(np.flatnonzero(side), key=lambda i: abs(wanted[i] - best[number])):
-            values_at = minimum.find_at(number, wanted[i])
-            if values_at is not None:
-                stat[i], found[i] = minimum.likelihood(values_at), values_at
+    sides = [wanted >= best[number], wanted < best[number]]
+    rows = [sorted(np.flatnonzero(side), key=lambda i: abs(wanted[i] - best[number])) for side in sides]
+    with tqdm(total=wanted.size, desc=name, disable=None) as bar:
+        for outwards in rows:
+            minimum.minuit.values = start
+            for i in outwards:
+                values_at = minimum.find_at(number, wanted[i])
+                if values_at is not None:
+                    stat[i], found[i] = minimum.likelihood(values_at), values_at
+                bar.update()
+    minimum.likelihood(best)
     coords = {"value": ("value", wanted)}
     arrays = {"stat": ("value", stat), "ts": ("value", stat - lowest)}
     arrays |= {other: ("value", found[:, k]) for k, other in enumerate(minimum.names)}
@@ -125,20 +128,17 @@ def stat_contour(
     >>> dict(contour.sizes), list(contour.data_vars)
     ({'point': 9}, ['crab.lon_0', 'crab.lat_0'])
     """
-    pair = [names] if isinstance(names, str) else list(names)
+    pair = [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
     if len(pair) != 2 or pair[0] == pair[1]:
         raise ModelError(f"names: {names!r} found, two different ones accepted")
-    if not 0 < level < 1:
+    if not isinstance(level, int | float | np.number) or not 0 < level < 1:
         raise ModelError(f"level: {level!r} found, a number between 0 and 1 accepted")
-    if points < 4:
-        raise ModelError(f"points: {points!r} found, 4 or more accepted")
+    if not isinstance(points, int | np.integer) or points < 4:
+        raise ModelError(f"points: {points!r} found, a whole number of 4 or more accepted")
     minimum = _found(likelihood_of(datasets, models, **options))
-    numbers = [minimum.number(name) for name in pair]
-    best = minimum.physical(minimum.minuit.values)
-    try:
-        ring = np.asarray(minimum.minuit.mncontour(*pair, cl=level, size=points))
-    except RuntimeError as error:
-        raise ModelError(f"no contour of {pair[0]} and {pair[1]}: {error}") from error
+    numbers, best = [minimum.number(name) for name in pair], minimum.best
+    ring = minimum.contour(pair, float(level), int(points))
+    minimum.likelihood(best)
     if len(ring) < 4:
         raise ModelError(f"no contour of {pair[0]} and {pair[1]}: {len(ring)} points of it found; is one at its bound?")
     values = minimum.start[numbers] + minimum.scale[numbers] * ring
@@ -152,3 +152,22 @@ def _found(likelihood: Likelihood) -> Minimum:
     if not minimum.find():
         raise ModelError(f"the minimum of WStat was not found: {minimum.why()}")
     return minimum
+
+
+def _values(minimum: Minimum, number: int, values: npt.ArrayLike | None) -> Floats:
+    """Values of a profile: those that are asked for, within the bounds, or some around the minimum."""
+    name, best = minimum.names[number], minimum.best[number]
+    low, high = minimum.likelihood.bounds(name)
+    if values is None:
+        deviation = np.sqrt(minimum.covariance()[number, number])
+        reach = 3 * deviation if np.isfinite(deviation) else minimum.reach(number, 9.0)
+        return np.unique(np.clip(best + reach * np.linspace(-1, 1, 31), low, high))
+    try:
+        wanted = np.atleast_1d(np.asarray(values, dtype=np.float64))
+    except (TypeError, ValueError):
+        wanted = np.array([np.nan])
+    if wanted.ndim != 1 or not np.isfinite(wanted).all():
+        raise ModelError(f"values: {values!s:.80} found, finite numbers accepted")
+    if ((wanted < low) | (wanted > high)).any():
+        raise ModelError(f"values: {wanted} found, {low:g} to {high:g} accepted, the bounds of {name}")
+    return wanted

@@ -31,6 +31,8 @@ POINTS, PARTS = 32, 8
 RINGS = 16
 #: Share of its maximum, and of all events, by which a profile may differ from a straight line; halvings to get there.
 STRAIGHT, RING, HALVINGS = 1.5e-4, 1e-5, 12
+#: Part of that for Gaussians whose sigma has so many bins of the PSF or more: it goes over to that of `xonoff.wide`.
+STRAIGHTER = (6.0, 12.0), (1.0, 0.05)
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 #: Rules for each ring of the PSF, by their number of nodes.
 RULES = {n: np.polynomial.legendre.leggauss(n) for n in (1, 2, 4)}
@@ -100,7 +102,8 @@ def broadened(values: Floats, radii: Floats, shape: Shape) -> tuple[Floats, Floa
     wider = np.unique(np.concatenate([within[(within >= 0) & (within < radii[-1])], beyond]))
     small = extent <= (SMALL_SHELL if isinstance(shape, ShellSource) else SMALL) * bins
     seen = partial(_over_the_source if small else over_the_psf, values, radii, shape)
-    return _followed(lambda r: seen(r) * flattened(r), wider)
+    straighter = np.interp(shape.sigma.value / bins, *STRAIGHTER) if isinstance(shape, GaussianSource) else 1.0
+    return _followed(lambda r: seen(r) * flattened(r), wider, float(straighter))
 
 
 def cut(values: Floats, radii: Floats, beyond: float) -> tuple[Floats, Floats]:
@@ -168,7 +171,7 @@ def _normalised(values: Floats, radii: Floats) -> Floats:
     return np.asarray(values / np.where(total > 0, total, 1)[..., None])
 
 
-def _followed(profile: Callable[[Floats], Floats], radii: Floats) -> tuple[Floats, Floats]:
+def _followed(profile: Callable[[Floats], Floats], radii: Floats, straighter: float = 1.0) -> tuple[Floats, Floats]:
     """Values and radii of a profile, with more radii where straight lines between those given do not follow it."""
     values, open_ = profile(radii), np.ones(radii.size - 1, dtype=bool)
     for _ in range(HALVINGS):
@@ -178,7 +181,8 @@ def _followed(profile: Callable[[Floats], Floats], radii: Floats) -> tuple[Float
         there = profile(middle)
         off = np.abs(there - (values[:, 1:] + values[:, :-1])[:, open_] / 2)
         rings = np.pi * np.diff(radii**2)[open_]
-        bent = (off > np.minimum(STRAIGHT * values.max(axis=1, keepdims=True), RING / rings)).any(axis=0)
+        most = straighter * np.minimum(STRAIGHT * values.max(axis=1, keepdims=True), RING / rings)
+        bent = (off > most).any(axis=0)
         at = np.flatnonzero(open_)[bent] + 1
         radii, values = np.insert(radii, at, middle[bent]), np.insert(values, at, there[:, bent], axis=1)
         open_ = np.isin(radii[:-1], middle[bent]) | np.isin(radii[1:], middle[bent])

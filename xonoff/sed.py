@@ -17,6 +17,7 @@ from xonoff.errors import GeometryError, ModelError, SchemaError
 from xonoff.fitting import FitResult
 from xonoff.geometry import Geom, geom, sky_dims
 from xonoff.irf import Method, at_position
+from xonoff.likelihood import dataset_list, scale_of
 from xonoff.models import SkyModel, model_list, models_of, to_json
 from xonoff.models.free import follow, rules_of
 from xonoff.predict import BEYOND, Models, bins_of
@@ -56,7 +57,8 @@ def flux_points(
     datasets : Dataset or iterable of Dataset
         Maps, images and spectra, mixed; together. Of a lazy one the pixels that the source reaches are read.
     models : SkyModel, iterable of SkyModel or FitResult, optional
-        The source and all others, with their values; those that each dataset carries by default.
+        The source and all others, with their values; those that each dataset carries by default. Of a result the
+        scales of alpha count too.
     source : str, optional
         Name of the source; not needed where there is one model only.
     energy_edges : array_like, TeV, optional
@@ -111,8 +113,9 @@ def flux_points(
     scan = None if norm_scan is None else _checked_scan(norm_scan)
     listed, per_dataset, name = models_per_dataset(datasets, models, source)
     edges = _edges(listed, energy_edges)
+    scales = models.scales if isinstance(models, FitResult) else {}
     reached = [
-        _bins_of_source(ds, own, name, interpolation)
+        _bins_of_source(ds, own, name, interpolation, scale_of(ds, scales))
         for ds, own in zip(listed, per_dataset, strict=True)
         if name in [model.name for model in own]
     ]
@@ -142,9 +145,7 @@ def models_per_dataset(
     ModelError
         If there is no such source, or it is not the same in all datasets.
     """
-    listed = [datasets] if isinstance(datasets, xr.Dataset) else list(datasets)
-    if not listed:
-        raise SchemaError("no dataset found, one or more accepted")
+    listed = dataset_list(datasets)
     given = models.models if isinstance(models, FitResult) else models
     of_all = None if given is None else model_list(given)
     found = [[model.copy() for model in (models_of(ds) if of_all is None else of_all)] for ds in listed]
@@ -177,7 +178,9 @@ class _Bins(NamedTuple):
     edges: Floats
 
 
-def _bins_of_source(ds: xr.Dataset, models: list[SkyModel], name: str, interpolation: Method) -> _Bins:
+def _bins_of_source(
+    ds: xr.Dataset, models: list[SkyModel], name: str, interpolation: Method, alpha_scale: float
+) -> _Bins:
     """Read the pixels that a source reaches, and predict what is there of it and of the others."""
     where = bins_of(ds, "local", interpolation)
     source = Source(ds, next(model for model in models if model.name == name), BEYOND["local"], interpolation)
@@ -196,7 +199,7 @@ def _bins_of_source(ds: xr.Dataset, models: list[SkyModel], name: str, interpola
         if model.name != name:
             _add(other, ds, part, model, where, interpolation)
     on, off, alpha = (values[pixels] for values in _read(part))
-    return _Bins(on, off, alpha, other[pixels], signal, edges)
+    return _Bins(on, off, alpha_scale * alpha, other[pixels], signal, edges)
 
 
 def _size(part: xr.Dataset) -> int:

@@ -1,6 +1,6 @@
 """WStat of one dataset as its models change: what no signal gives, known from the start, and what a signal changes."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -57,7 +57,7 @@ class Term:
         self._sources = [Source(ds, model, BEYOND["local"], interpolation) for model in models]
         self._energies = where.shape[0]
         self._near = Nearby(partial(_near, ds), (1, 1) if where.sky is None else where.sky.shape)
-        scales = np.ones(1) if scale is None else _scales(*scale.bounds)
+        scales = np.ones(1) if scale is None else _nodes(*scale.bounds)
         # In one go, so that a lazy dataset is read once.
         pixels = _union([source.pixels for source in self._sources])
         window = self._near.window(pixels) if pixels.size else (slice(0, 0),) * 2
@@ -83,7 +83,7 @@ class Term:
         from xonoff.stats import changes
 
         scale = 1.0 if self._scale is None else float(self._scale.value)
-        null = self._null(scale)
+        null = self._null if isinstance(self._null, float) else float(self._null(np.log(scale)))
         self._pixels = _union([source.pixels for source in self._sources])
         if not self._pixels.size:
             self._slope = np.zeros((0, self._energies))
@@ -138,19 +138,18 @@ def _union(pixels: list[Pixels]) -> Pixels:
 # -- W without a signal -----------------------------------------------------------------------------------------------
 
 
-def _scales(low: float, high: float) -> Floats:
+def _nodes(low: float, high: float) -> Floats:
     """Scales of alpha between two, at the best nodes for a polynomial in their logarithm."""
     middle, half = np.log(low * high) / 2, np.log(high / low) / 2
     return np.asarray(np.exp(middle + half * chebpts1(SCALES)))
 
 
-def _curve(scales: Floats, sums: Floats) -> Callable[[float], float]:
-    """Sum of W at any scale of alpha, by what it is at some."""
+def _curve(scales: Floats, sums: Floats) -> float | Chebyshev:
+    """Sum of W at any logarithm of a scale of alpha, by what it is at some; a number where there is one scale only."""
     if scales.size == 1:
-        return lambda scale: float(sums[0])
+        return float(sums[0])
     # The logarithm of a scale and that of 1 + alpha times it are smooth functions of the former.
-    curve = Chebyshev.fit(np.log(scales), sums, scales.size - 1)
-    return lambda scale: float(curve(np.log(scale)))
+    return Chebyshev.fit(np.log(scales), sums, scales.size - 1)
 
 
 def _scaled(ds: xr.Dataset, scale: float) -> xr.Dataset:

@@ -6,7 +6,7 @@ import xarray as xr
 from xonoff.fitting import FitResult, fit
 from xonoff.irf import Method
 from xonoff.likelihood import Likelihood
-from xonoff.models import SkyModel, assign_models
+from xonoff.models import SkyModel, assign_models, named_parameters
 from xonoff.models.free import FreeParameters
 from xonoff.sed import Datasets, Found, models_per_dataset
 
@@ -29,7 +29,8 @@ def source_ts(
         Maps, images and spectra, mixed; together.
     models : SkyModel, iterable of SkyModel or FitResult, optional
         The source and all others, as they have been fitted; those that each dataset carries by default. With the source
-        WStat is taken at their values: fit them first, or TS is too low.
+        WStat is taken at their values: fit them first, or TS is too low. The ties, priors and scales of alpha of a
+        result count too; what has followed the source goes on together without it.
     source : str, optional
         Name of the source; not needed where there is one model only.
     refit : bool
@@ -69,16 +70,24 @@ def source_ts(
         [assign_models(ds, own) for ds, own in zip(listed, per_dataset, strict=True)] if models is None else listed
     )
     given = None if models is None else per_dataset[0]
-    full = Likelihood(carried, given, interpolation=interpolation)
-    stat = full()
+    tied, priors, scales = (
+        ({}, {}, {}) if not isinstance(models, FitResult) else (models.tied, models.priors, models.scales)
+    )
+    full = Likelihood(carried, given, tied=tied, priors=priors, interpolation=interpolation)
+    stat = _at_scales(full, scales)
     others = [_without(own, name) for own in per_dataset]
     left = [assign_models(ds, own) for ds, own in zip(listed, others, strict=True)] if models is None else listed
-    null = Likelihood(left, None if models is None else others[0], interpolation=interpolation)
+    without = None if models is None else others[0]
+    ties = _ties_without(tied, {full_name for model in others[0] for full_name in named_parameters(model)})
+    known = FreeParameters([model.copy() for model in others[0]], tied=ties).names if tied or priors else []
+    kept = {parameter: prior for parameter, prior in priors.items() if parameter in scales or parameter in known}
+    null = Likelihood(left, without, tied=ties, priors=kept, interpolation=interpolation)
+    _at_scales(null, scales)
     found: FitResult | None = fit(null) if refit and null.parameters else None
     stat_null = null() if found is None else found.stat
     ts = stat_null - stat if stat_null != stat else 0.0
     root = np.copysign(np.sqrt(abs(ts)), ts)
-    ndf = len(FreeParameters(full.models).names) - len(FreeParameters(null.models).names)
+    ndf = len(full.parameters) - len(null.parameters)
     numbers = {
         "ts": (ts, "WStat without the source minus that with it"),
         "sqrt_ts": (root, "square root of the ts, with its sign"),
@@ -94,3 +103,21 @@ def source_ts(
 
 def _without(models: list[SkyModel], name: str) -> list[SkyModel]:
     return [model for model in models if model.name != name]
+
+
+def _at_scales(likelihood: Likelihood, scales: dict[str, float]) -> float:
+    """WStat with scales of alpha."""
+    values = zip(likelihood.parameters, likelihood.values, strict=True)
+    return likelihood([scales.get(name, value) for name, value in values])
+
+
+def _ties_without(tied: dict[str, str], names: set[str]) -> dict[str, str]:
+    """Ties among parameters that are left: what has followed one that is gone follows the first of its like."""
+    firsts: dict[str, str] = {}
+    found = {}
+    for follower, leader in tied.items():
+        if follower in names:
+            first = leader if leader in names else firsts.setdefault(leader, follower)
+            if first != follower:
+                found[follower] = first
+    return found

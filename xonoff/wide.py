@@ -14,8 +14,8 @@ __all__ = ["is_wide", "shares"]
 Floats = npt.NDArray[np.float64]
 Psf = tuple[Floats, Floats]
 
-#: Bins of the PSF from which on the sigma of a source is wide.
-WIDE = 12
+#: Bins of the PSF from which on the sigma of a source is wide, and degrees up to which.
+WIDE, WIDEST = 12, 20.0
 #: Radii at which a profile is worked out, those at which it is interpolated, and pixels at least, to a sigma of it.
 STEPS, FINE, PIXELS = 10, 128, 4
 #: Rows of pixels that a thread takes at a time.
@@ -24,7 +24,9 @@ ROWS = 64
 
 def is_wide(shape: Shape, psf: Psf | None) -> bool:
     """Tell whether a shape, seen with a PSF, is one for `shares`."""
-    return isinstance(shape, GaussianSource) and psf is not None and float(shape.sigma.value) > WIDE * bin_of(psf[1])
+    if psf is None or not isinstance(shape, GaussianSource):
+        return False
+    return WIDE * bin_of(psf[1]) < float(shape.sigma.value) < WIDEST
 
 
 def shares(
@@ -45,10 +47,12 @@ def shares(
     rows, columns = window_around(sky, position, float(radii[-1]))
     if is_empty((rows, columns)):
         return np.zeros(0, dtype=np.intp), np.zeros((0, table.shape[1]))
-    window = sky.slice(rows, columns)
+    whole = corners(sky.slice(rows, columns), position)
+    rows_near, columns_near = _near(*whole, float(radii[-1]) + 2 * float(np.hypot(*sky.pixel_scales)))
     parts = int(np.ceil(PIXELS * max(sky.pixel_scales) / (FINE * radii[1])))
-    x, y = (_finer(corner, parts) for corner in corners(window, position))
-    ny, nx = window.shape
+    ny, nx = (part.stop - part.start for part in (rows_near, columns_near))
+    own = slice(rows_near.start, rows_near.stop + 1), slice(columns_near.start, columns_near.stop + 1)
+    x, y = (_finer(corner[own], parts) for corner in whole)
     reached, found = np.empty((ny, nx), np.bool_), np.empty((ny * nx, table.shape[1]))
 
     def integrate(row: int) -> None:
@@ -59,7 +63,8 @@ def shares(
     in_threads(integrate, range(0, ny, ROWS))
     pixels = np.flatnonzero(reached)
     row, column = np.divmod(pixels, nx)
-    return (row + rows.start) * sky.shape[1] + column + columns.start, found[pixels]
+    row, column = row + rows.start + rows_near.start, column + columns.start + columns_near.start
+    return row * sky.shape[1] + column, found[pixels]
 
 
 def _profile(shape: Shape, values: Floats, radii: Floats, beyond: float) -> tuple[Floats, Floats]:
@@ -82,11 +87,24 @@ def _profile(shape: Shape, values: Floats, radii: Floats, beyond: float) -> tupl
     return even, table
 
 
+def _near(x: Floats, y: Floats, radius: float) -> tuple[slice, slice]:
+    """Rows and columns of pixels with a corner within a radius: at a seam or a pole a window is all of the map."""
+    near = np.hypot(x, y) <= radius
+    found = []
+    for axis in (1, 0):
+        at = np.flatnonzero(near.any(axis=axis))
+        n = near.shape[1 - axis] - 1
+        found.append(slice(max(int(at[0]) - 1, 0), min(int(at[-1]) + 1, n)) if at.size else slice(0, 0))
+    return found[0], found[1]
+
+
 def _finer(corner: Floats, parts: int) -> Floats:
     """Corners of parts of pixels, between those of the pixels; infinite where one of these is."""
     for _ in range(2 if parts > 1 else 0):
-        share = np.arange(parts) / parts
+        share = np.arange(parts)[:, None] / parts
         with np.errstate(invalid="ignore"):
-            between = corner[:-1, None] * (1 - share)[:, None] + corner[1:, None] * share[:, None]
+            between = np.where(
+                share == 0, corner[:-1, None], corner[:-1, None] * (1 - share) + corner[1:, None] * share
+            )
         corner = np.concatenate([between.reshape(-1, corner.shape[1]), corner[-1:]]).T
     return np.ascontiguousarray(np.nan_to_num(corner, nan=np.inf, posinf=np.inf))

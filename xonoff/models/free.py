@@ -8,32 +8,40 @@ import numpy as np
 import numpy.typing as npt
 from astropy.modeling import CompoundModel, Model, Parameter
 from astropy.modeling.powerlaws import ExponentialCutoffPowerLaw1D, LogParabola1D, PowerLaw1D
+from astropy.units import Unit
 
 from xonoff.errors import ModelError
+from xonoff.models.shapes import Shape
 from xonoff.models.skymodel import SkyModel, named_parameters
+from xonoff.models.skymodel import parameters as table_of
 
-__all__ = ["FreeParameters", "OfParameters", "follow", "rules_of"]
+__all__ = ["FreeParameters", "OfParameters", "follow", "limits", "links_of", "rules_of"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 #: Part of a model, the name of a parameter of it, and what gives its value.
 Rule: TypeAlias = tuple[Model, str, Callable[[Model], float]]
+#: A parameter that follows another one.
+Link: TypeAlias = tuple[Parameter, Parameter]
 
 #: Spectra whose x_0 is no more than the energy of their amplitude.
 REFERRED = (PowerLaw1D, ExponentialCutoffPowerLaw1D, LogParabola1D)
+#: Parameters of shapes that are those of a frame.
+OF_FRAME = ("lon_0", "lat_0", "phi")
 
 
 class FreeParameters:
     """Parameters that are neither fixed nor tied, but for reference energies.
 
     The ``x_0`` of a power law, with or without cut-off or curvature, only says at which energy its amplitude is: it is
-    not free, for any change of it is one of the amplitude.
+    not free, for any change of it is one of the amplitude. Neither is a parameter whose two bounds are one value: it
+    is set to that.
 
     Parameters
     ----------
     models : list of SkyModel
         Kept; their tied parameters are set at once, by the rules that astropy has in ``tied``.
     tied : mapping of str to str, optional
-        Names of parameters that follow another one, of any model.
+        Names of parameters that follow another one, of any model, which may have a rule itself.
     others : iterable of Parameter
         Free parameters that are those of no model, by their own names.
 
@@ -47,7 +55,8 @@ class FreeParameters:
     Raises
     ------
     ModelError
-        If a name is none of a parameter, or two that are tied have different units.
+        If a name is none of a parameter, a follower has a rule of its own, two that are tied have different units,
+        frames or kinds, or their bounds do not meet.
 
     Examples
     --------
@@ -63,18 +72,26 @@ class FreeParameters:
         parts = [part for model in models for part in model.parts]
         references = {id(p) for part in parts for p in _references(part)}
         named = named_parameters(models)
-        self.tied = _checked(dict(tied or {}), named)
+        self.tied = _checked({} if tied is None else tied, models)
+        self._links, self._rules = links_of(models, self.tied), rules_of(models)
         free = {
             name: p
             for name, p in named.items()
             if not p.fixed and not p.tied and id(p) not in references and name not in self.tied
         }
         free.update({p.name: p for p in others})
+        declared = {id(getattr(part, name)): _declared(part, name) for part in parts for name in part.param_names}
+        groups = {name: [p, *(follower for follower, leader in self._links if leader is p)] for name, p in free.items()}
+        bounds = {
+            name: _common(name, [end for p in group for end in (p.bounds, declared.get(id(p), p).bounds)])
+            for name, group in groups.items()
+        }
+        for name, (low, high) in bounds.items():
+            if low == high:
+                free.pop(name).value = low
         self.names, self._parameters = list(free), list(free.values())
-        self._declared = {id(getattr(part, name)): _declared(part, name) for part in parts for name in part.param_names}
-        self._links = [(named[follower], named[leader]) for follower, leader in self.tied.items()]
-        self._rules = rules_of(models)
-        self._follow()
+        self._groups, self._bounds = [groups[name] for name in free], [bounds[name] for name in free]
+        follow(self._rules, self._links)
 
     @property
     def values(self) -> Floats:
@@ -116,29 +133,17 @@ class FreeParameters:
     def is_of(self, number: int, parts: Iterable[Model]) -> bool:
         """Tell whether a parameter, with all that follow it, is one of some spectra or shapes."""
         own = {id(getattr(part, name)) for part in parts for name in part.param_names}
-        return all(id(p) in own for p in self._group(number))
+        return all(id(p) in own for p in self._groups[number])
 
     def bounds(self, number: int) -> tuple[float, float]:
         """Bounds of a parameter and all that follow it, within those of their classes; infinite if there are none."""
-        ends = [_ends(p.bounds) for own in self._group(number) for p in (own, self._declared.get(id(own), own))]
-        return max(low for low, _ in ends), min(high for _, high in ends)
-
-    def _group(self, number: int) -> list[Parameter]:
-        """A parameter, and those that follow it."""
-        own = self._parameters[number]
-        return [own, *(follower for follower, leader in self._links if leader is own)]
+        return self._bounds[number]
 
     def _write(self, values: Floats) -> None:
         for parameter, value in zip(self._parameters, values, strict=True):
             if parameter.value != value:
                 parameter.value = value
-        self._follow()
-
-    def _follow(self) -> None:
-        for follower, leader in self._links:
-            if follower.value != leader.value:
-                follower.value = leader.value
-        follow(self._rules)
+        follow(self._rules, self._links)
 
 
 class OfParameters(ABC):
@@ -171,24 +176,75 @@ def rules_of(models: list[SkyModel]) -> list[Rule]:
     return [(part, name, rule) for part in parts for name, rule in part.tied.items() if callable(rule)]
 
 
-def follow(rules: list[Rule]) -> None:
-    """Set parameters by their rules."""
+def links_of(models: list[SkyModel], tied: Mapping[str, str]) -> list[Link]:
+    """Parameters that follow others, by their names; those of models that there are not are left out."""
+    named = named_parameters(models)
+    return [(named[own], named[leader]) for own, leader in tied.items() if own in named and leader in named]
+
+
+def follow(rules: list[Rule], links: Iterable[Link] = ()) -> None:
+    """Set parameters by their rules, then those that follow these, then the rules of the latter."""
     for part, name, rule in rules:
         setattr(part, name, rule(part))
+    moved = False
+    for follower, leader in links:
+        if follower.value != leader.value:
+            follower.value, moved = leader.value, True
+    if moved and rules:
+        follow(rules)
 
 
-def _checked(tied: dict[str, str], named: Mapping[str, Parameter]) -> dict[str, str]:
-    """Refuse names of parameters that there are not, and ties in a row."""
+def limits(bounds: tuple[float | None, float | None]) -> tuple[float, float]:
+    """Bounds as numbers, infinite where there is none."""
+    low, high = bounds
+    return -np.inf if low is None else float(low), np.inf if high is None else float(high)
+
+
+def _common(name: str, bounds: list[tuple[float | None, float | None]]) -> tuple[float, float]:
+    """Bounds that are within all of some."""
+    ends = [limits(pair) for pair in bounds]
+    low, high = max(low for low, _ in ends), min(high for _, high in ends)
+    if low > high:
+        raise ModelError(
+            f"{name}: bounds that do not meet found, of it, what is tied to it, or their classes: it would have to "
+            f"lie above {low:g} and below {high:g}"
+        )
+    return low, high
+
+
+def _checked(tied: Mapping[str, str], models: list[SkyModel]) -> dict[str, str]:
+    """Refuse names of parameters that there are not, ties in a row, and parameters that cannot have one value."""
+    named = named_parameters(models)
+    if not isinstance(tied, Mapping):
+        raise ModelError(f'tied: a {type(tied).__name__} found, names by name accepted: {{"b.alpha": "a.alpha"}}')
+    kinds = _kinds(models) if tied else {}
     for follower, leader in tied.items():
         for name in (follower, leader):
-            if name not in named:
+            if not isinstance(name, str) or name not in named:
                 raise ModelError(f"tied: {name!r} found, {', '.join(named)} accepted")
         if leader in tied:
             raise ModelError(f"tied: {follower} follows {leader}, which is tied itself: tie both to one that is not")
-        units = [named[name].unit for name in (follower, leader)]
-        if units[0] != units[1]:
-            raise ModelError(f"tied: {follower} in {units[0]} follows {leader} in {units[1]}: give both one unit")
-    return tied
+        if named[follower].tied:
+            raise ModelError(f"tied: {follower} has a rule of its own: set its tied = False, or leave it out")
+        (kind, unit), (accepted, other) = kinds[follower], kinds[leader]
+        if kind != accepted:
+            raise ModelError(f"tied: {follower}, {kind}, follows {leader}, {accepted}: give both one kind")
+        if unit is not None and other is not None and unit != other:
+            raise ModelError(f"tied: {follower} in {unit} follows {leader} in {other}: give both one unit")
+    return dict(tied)
+
+
+def _kinds(models: list[SkyModel]) -> dict[str, tuple[str, Unit | None]]:
+    """Kind and unit, None where it is not known, of each parameter, by its name: what is tied has to share them."""
+    found: dict[str, tuple[str, Unit | None]] = {}
+    parts = [(part, name) for model in models for part in model.parts for name in part.param_names]
+    for full, unit, (part, name) in zip(named_parameters(models), table_of(models)["unit"], parts, strict=True):
+        if isinstance(part, Shape):
+            kind = f"{name} in the frame {part.frame}" if name in OF_FRAME else "of a shape"
+        else:
+            kind = "an amplitude" if name.startswith("amplitude") else "of a spectrum"
+        found[full] = kind, None if kind == "an amplitude" and not unit else Unit(unit)
+    return found
 
 
 def _references(part: Model) -> list[Parameter]:
@@ -203,8 +259,3 @@ def _declared(part: Model, name: str) -> Parameter:
     """Parameter as the class of a model has it; of a compound, which has no class of its own, the parameter itself."""
     found = getattr(type(part), name, None)
     return found if isinstance(found, Parameter) else getattr(part, name)
-
-
-def _ends(bounds: tuple[float | None, float | None]) -> tuple[float, float]:
-    low, high = bounds
-    return -np.inf if low is None else float(low), np.inf if high is None else float(high)

@@ -11,9 +11,9 @@ __all__ = ["expected_wstat"]
 
 Floats = NDArray[np.float64]
 
-#: Mean off counts from which on W is expected to be a parabola in the signal, standard deviations that are summed, and
-#: the logarithm of shares that are not.
-MANY, WITHIN, RARE = 50.0, 7.0, -25.0
+#: Mean off and on counts from which on W is expected to be a parabola in the signal, standard deviations that are
+#: summed, and the logarithm of shares that are not.
+MANY_OFF, MANY_ON, WITHIN, RARE = 50.0, 200.0, 7.0, -25.0
 
 
 @_jit
@@ -30,12 +30,12 @@ def expected_wstat(
     """Sum over bins of the mean of W at some norms of the signal, where the norm is 1 and counts are Poisson numbers.
 
     Background is that in the on region; weights say how many bins are alike. W is less what it is on average at norm 1
-    where off counts are many. The result is added to ``out`` (norm,).
+    where on or off counts are many. The result is added to ``out`` (norm,).
     """
     for i in range(signal.size):
         s, b, a = signal[i], background[i], alpha[i]
         on, off = s + b, b / a
-        if off > MANY:
+        if off > MANY_OFF or on > MANY_ON:
             for k in range(norms.size):
                 out[k] += weight[i] * (norms[k] - 1.0) ** 2 * s * s / (on + a * b)
             continue
