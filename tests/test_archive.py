@@ -98,7 +98,7 @@ class TestMapping:
     def test_runs_computed_on_a_cluster(self, tmp_path):
         distributed = pytest.importorskip("distributed")
         archive = Archive.create(tmp_path / "a.zarr")
-        options = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": None}
+        options = {"n_workers": 1, "threads_per_worker": 2, "dashboard_address": ":0"}
         with distributed.LocalCluster(**options, local_directory=str(tmp_path)) as cluster:
             with distributed.Client(cluster):
                 archive.append(run_of(1).chunk(energy=3, y=4, x=5))

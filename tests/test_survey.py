@@ -308,7 +308,7 @@ def test_cluster_with_a_killed_worker(tmp_path, archive, whole):
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=str(tmp_path / "spill")
+            n_workers=2, threads_per_worker=1, dashboard_address=":0", local_directory=str(tmp_path / "spill")
         ) as cluster,
         distributed.Client(cluster) as client,
     ):
