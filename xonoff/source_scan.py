@@ -50,6 +50,7 @@ class _Scan(NamedTuple):
     phase: tuple[int, int]
     n_sigma: float
     n_sigma_ul: float
+    limits: bool
     interpolation: Method
 
 
@@ -61,6 +62,7 @@ def ts_map(
     energy_edges: Value | None = None,
     n_sigma: float = 1.0,
     n_sigma_ul: float = 2.0,
+    limits: bool = True,
     interpolation: Method = "linear",
 ) -> xr.Dataset:
     r"""Fit the flux of a source at every pixel of a map.
@@ -81,6 +83,8 @@ def ts_map(
         Of ``err``, ``errn`` and ``errp``: WStat rises by its square.
     n_sigma_ul : float
         Of the upper limit: WStat rises by its square above its minimum.
+    limits : bool
+        Work out ``errn``, ``errp`` and ``ul`` too, which takes half of the time or more.
     interpolation : {"linear", "nearest"}
         As for `xonoff.predict.npred_signal`.
 
@@ -157,7 +161,9 @@ def ts_map(
         cubes = cubes.assign(other=other.variable)
     sky = sky_grid(ds)
     phase = tuple(math.floor(first / step + 1e-6) for first, step in zip(sky.origin, sky.step, strict=True))
-    setting = _Scan(model.copy(), sky, (phase[0], phase[1]), float(n_sigma), float(n_sigma_ul), interpolation)
+    setting = _Scan(
+        model.copy(), sky, (phase[0], phase[1]), float(n_sigma), float(n_sigma_ul), bool(limits), interpolation
+    )
     response = without_sky(own_grids(ds))
     if any(array.chunks is not None for array in (*cubes.variables.values(), *response.variables.values())):
         found = _lazy(ds, cubes, response, setting)
@@ -274,7 +280,7 @@ def _scan_cell(
             cell.size,
             (low[0] - cell.y, high[0] - cell.y, low[1] - cell.x, high[1] - cell.x),
             setting.n_sigma,
-            setting.n_sigma_ul,
+            setting.n_sigma_ul if setting.limits else 0.0,
             out[:, rows, columns],
         )
 
@@ -362,7 +368,8 @@ def _labelled(ds: xr.Dataset, found: Any, references: dict[str, Any], edges: Flo
     coords = {name: ds.variables[name].transpose(*(dim for dim in dims if dim in ds[name].dims)) for name in own}
     for name, end in zip(("energy_min", "energy_max"), edges, strict=True):
         coords[name] = xr.Variable((), float(end), {"units": "TeV"})
-    norms = {f"norm{end}": xr.Variable(dims, array) for end, array in zip(SUFFIXES, found[:5], strict=True)}
+    ends = list(SUFFIXES) if setting.limits else ["", "_err"]
+    norms = {f"norm{end}": xr.Variable(dims, array) for end, array in zip(ends, found[: len(ends)], strict=True)}
     stat, null, counts = (xr.Variable(dims, array) for array in found[5:])
     ts = (null - stat).clip(min=0.0)
     numbers = {name: xr.Variable((), float(values[0])) for name, values in references.items()}

@@ -43,6 +43,11 @@ def test_map_xonoff(measure: Measure, request: pytest.FixtureRequest, kind: str)
     assert np.isfinite(found.norm_ul).all()
 
 
+def test_map_without_limits_xonoff(measure: Measure, dense: xr.Dataset) -> None:
+    """What gammapy gives without options."""
+    measure(lambda: xonoff.ts_map(dense, source(), limits=False), group="TS map, dense, no options", rounds=3)
+
+
 def test_map_chunked_xonoff(measure: Measure, dense: xr.Dataset) -> None:
     chunked = dense.chunk(y=100, x=100)
     measure(lambda: xonoff.ts_map(chunked, source()).compute(), group="TS map of dask arrays", rounds=3)

@@ -349,7 +349,8 @@ def _reached(bins: Any, best: float, least: float, rise: float, step: float, acc
 def fit(bins: Any, n_sigma: float, n_sigma_ul: float, accuracy: float, out: Any) -> None:
     """Fit one group; `out` takes what `xonoff.stats.norms.Norms` has, and stays as it is where no norm is possible.
 
-    With an accuracy above 0 the searches end as soon as a step is below this part of the error.
+    With an accuracy above 0 the searches end as soon as a step is below this part of the error. With ``n_sigma_ul`` of
+    0 neither limits are looked for, nor ends of errors where the curvature gives these.
     """
     if bins.low > bins.high:
         return
@@ -359,13 +360,21 @@ def fit(bins: Any, n_sigma: float, n_sigma_ul: float, accuracy: float, out: Any)
         return
     error = math.sqrt(2.0 / curvature) if curvature > 0.0 else math.inf
     smooth = error < math.inf and abs(slope) * error < FLAT
-    step = error if smooth else bins.step
-    lower = _reached(bins, best, least, n_sigma * n_sigma, -step * n_sigma, accuracy)
-    upper = _reached(bins, best, least, n_sigma * n_sigma, step * n_sigma, accuracy)
+    step = n_sigma * (error if smooth else bins.step)
     out[0] = best
-    out[1] = n_sigma * error if smooth else 0.5 * (upper - lower)
-    out[2] = best - lower
-    out[3] = upper - best
-    out[4] = _reached(bins, best, least, n_sigma_ul * n_sigma_ul, step * n_sigma_ul, accuracy)
+    out[1] = step
     out[5] = least
+    if n_sigma_ul > 0.0 or not smooth:
+        upper = _reached(bins, best, least, n_sigma * n_sigma, step, accuracy)
+        # The other ends, were W a parabola with some skewness.
+        skew = upper - best - step
+        skew = skew if smooth and abs(skew) < 0.5 * step else 0.0
+        lower = _reached(bins, best, least, n_sigma * n_sigma, skew - step, accuracy)
+        out[1] = step if smooth else 0.5 * (upper - lower)
+        out[2] = best - lower
+        out[3] = upper - best
+        ratio = n_sigma_ul / n_sigma
+        far = ratio * step + ratio * ratio * skew
+        far = far if far > 0.5 * ratio * step else ratio * step
+        out[4] = _reached(bins, best, least, n_sigma_ul * n_sigma_ul, far, accuracy)
     out[6] = sums(bins, 0.0, True)[0] if bins.low <= 0.0 <= bins.high else math.inf

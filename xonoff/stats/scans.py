@@ -328,7 +328,8 @@ def _fit_pixel(
         lowest = max(end, -below)
         bins = Bins(curved, n, straight, m, base, rate, kink, start, inf, lowest, inf, 0.0, step, scratch)
         fit(bins, n_sigma, n_sigma_ul, ACCURACY, out)
-        if lowest == end or out[0] - out[2] > lowest * (1.0 - 1e-9):
+        down = out[2] if out[2] >= 0.0 else 0.0  # NaN where it is not wanted
+        if lowest == end or out[0] - down > lowest * (1.0 - 1e-9):
             break
         below *= 4.0
     out[7] = total
@@ -358,6 +359,7 @@ def scan(
     part : (int, int, int, int)
         First and last but one of its rows and columns that are wanted.
     n_sigma, n_sigma_ul : float
+        As for `xonoff.stats.norm_search.fit`.
     out : ndarray (OUTPUTS, row, column)
         Of those wanted; stays as it is where there is no valid bin.
     """
