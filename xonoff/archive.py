@@ -57,7 +57,7 @@ class Archive(Mapping[RunId, xr.Dataset]):
     >>> archive.append(xonoff.tutorial.dataset(), obs_id="crab")
     'crab'
     >>> archive
-    <Archive of 1 run, livetime 0.93 h, 2026-01-17T20:00 to 2026-01-17T21:02>
+    <Archive of 1 run, livetime 0.9306 h, 2026-01-17T20:00 to 2026-01-17T21:02>
     >>> archive["crab"].onoff.name
     'tutorial'
     >>> len(archive.select(cone=((83.63, 22.01), "1 deg"))), len(archive.select(time=("2026-02-01", None)))
