@@ -17,7 +17,7 @@ Psf = tuple[Floats, Floats]
 #: Bins of the PSF from which on the sigma of a source is wide, and degrees up to which.
 WIDE, WIDEST = 12, 20.0
 #: Radii at which a profile is worked out, those at which it is interpolated, and pixels at least, to a sigma of it.
-STEPS, FINE, PIXELS = 10, 128, 4
+STEPS, FINE, PIXELS = 10, 128, 6
 #: Rows of pixels that a thread takes at a time.
 ROWS = 64
 
