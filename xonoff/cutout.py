@@ -11,7 +11,7 @@ import xarray as xr
 from xonoff.axes import axis_edges
 from xonoff.duck import chunked_like
 from xonoff.errors import GeometryError, SchemaError
-from xonoff.geometry import enclosing, own_grid, sky_dims, sky_grid
+from xonoff.geometry import enclosing, map_dims, own_grid, sky_dims, sky_grid
 from xonoff.masks import bins_within
 from xonoff.quantities import mask
 from xonoff.schema import GRIDS, VARIABLES
@@ -195,10 +195,7 @@ def pad(ds: xr.Dataset, n: int | Pair) -> xr.Dataset:
 
 
 def _map(ds: xr.Dataset) -> tuple[tuple[Hashable, ...], SkyGrid]:
-    dims = sky_dims(ds)
-    if len(dims) != 2:
-        raise GeometryError(f"a map with two sky dimensions is wanted, dimensions {tuple(ds.dims)} found")
-    return dims, sky_grid(ds)
+    return map_dims(ds), sky_grid(ds)
 
 
 def cut_response(ds: xr.Dataset, sky: SkyGrid) -> xr.Dataset:

@@ -1,13 +1,14 @@
 """What the rest need to know of array types: the one place that does."""
 
 from collections.abc import Iterable, Mapping
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-__all__ = ["chunked_like", "small_values"]
+__all__ = ["chunk_slices", "chunked_like", "small_values"]
 
 
 def small_values(array: xr.DataArray | xr.Variable) -> npt.NDArray[Any]:
@@ -31,3 +32,15 @@ def chunked_like(coords: Mapping[str, xr.Variable], variables: Iterable[xr.Varia
         name: v.chunk({dim: chunks[dim] for dim in v.dims}) if v.ndim == 2 and set(v.dims) <= set(chunks) else v
         for name, v in coords.items()
     }
+
+
+def chunk_slices(sizes: Iterable[int]) -> list[slice]:
+    """Where the chunks along a dimension are.
+
+    Examples
+    --------
+    >>> chunk_slices((3, 2))
+    [slice(0, 3, None), slice(3, 5, None)]
+    """
+    ends = list(accumulate(sizes, initial=0))
+    return [slice(start, stop) for start, stop in pairwise(ends)]

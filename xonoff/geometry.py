@@ -25,6 +25,7 @@ __all__ = [
     "Geom",
     "enclosing",
     "geom",
+    "map_dims",
     "nearest_pixels",
     "pixel_offset",
     "same_grid",
@@ -127,6 +128,14 @@ def sky_dims(ds: xr.Dataset | xr.DataArray, grid: str = "") -> tuple[Hashable, .
         if any(name in ds.dims for name in names):
             return tuple(name for name in names if name in ds.dims)
     return ()
+
+
+def map_dims(ds: xr.Dataset | xr.DataArray) -> tuple[Hashable, Hashable]:
+    """Both sky dimensions of a map; refuses what has fewer."""
+    dims = sky_dims(ds)
+    if len(dims) != 2:
+        raise GeometryError(f"a map with two sky dimensions is wanted, dimensions {tuple(ds.dims)} found: open one")
+    return dims[0], dims[1]
 
 
 def own_grid(ds: xr.Dataset, name: str) -> str:

@@ -1,5 +1,6 @@
 """The instrument response: at a position of the sky, and as matrices from true to reconstructed energy."""
 
+from collections.abc import Callable
 from functools import reduce
 from typing import Any, Literal, TypeAlias
 
@@ -14,7 +15,18 @@ from xonoff.schema import VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position, Value, value_in
 
-__all__ = ["Response", "at_position", "containment", "edisp_at", "edisp_kernel", "exposure_in", "kernel_of"]
+__all__ = [
+    "Response",
+    "at_position",
+    "containment",
+    "edisp_at",
+    "edisp_kernel",
+    "exposure_in",
+    "kernel_of",
+    "undispersed",
+]
+
+Floats: TypeAlias = npt.NDArray[np.float64]
 
 METHODS = ("linear", "nearest")
 Method: TypeAlias = Literal["linear", "nearest"]
@@ -231,6 +243,29 @@ def exposure_in(ds: xr.Dataset, rows: slice, columns: slice) -> npt.NDArray[np.f
     found = found.astype(np.float64, order="C")
     found[~((found > 0) & (found < np.inf))] = 0
     return found
+
+
+def undispersed(flux: Callable[[Floats], Floats], true: Floats, energy: Floats) -> Floats:
+    """Flux of each true energy that is at each energy where there is no dispersion: (energy_true, energy).
+
+    Parameters
+    ----------
+    flux : callable
+        Gives the flux between each two of some energies.
+    true, energy : ndarray, TeV
+        Edges.
+
+    Examples
+    --------
+    >>> undispersed(np.diff, np.array([1.0, 3.0]), np.array([0.0, 2.0, 4.0]))
+    array([[1., 1.]])
+    """
+    cuts = np.unique(np.concatenate([true, energy]))
+    row, column = (np.searchsorted(edges, cuts[:-1], side="right") - 1 for edges in (true, energy))
+    inside = (row >= 0) & (row < true.size - 1) & (column >= 0) & (column < energy.size - 1)
+    matrix = np.zeros((true.size - 1, energy.size - 1))
+    np.add.at(matrix, (row[inside], column[inside]), flux(cuts)[inside])
+    return matrix
 
 
 def _interpolated(values: npt.NDArray[np.generic], own: SkyGrid, sky: SkyGrid) -> npt.NDArray[np.float64]:

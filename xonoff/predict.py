@@ -14,6 +14,7 @@ import xarray as xr
 from astropy.coordinates import SkyCoord
 
 from xonoff import quantities
+from xonoff.duck import chunk_slices
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import Geom, geom, sky_dims
 from xonoff.irf import METHODS, Method, at_position
@@ -217,6 +218,7 @@ def _lazy(
     from dask.delayed import delayed
 
     chunks, sky = chunks_of(ds, where), where.sky
+    slices = [chunk_slices(sizes) for sizes in chunks]
     for model in models:
         check_model(model, where)
     positions = [position_of(model, where) for model in models]
@@ -231,10 +233,10 @@ def _lazy(
     def source(number: int, energy: int) -> Any:
         response = responses[number]
         assert response is not None
-        return delayed((response.isel(energy=_slice(chunks[0], energy)), models[number]), pure=True)
+        return delayed((response.isel(energy=slices[0][energy]), models[number]), pure=True)
 
     def block(index: tuple[int, ...], numbers: list[int]) -> Any:
-        part = {dim: _slice(sizes, i) for dim, sizes, i in zip(where.dims, chunks, index, strict=True)}
+        part = {dim: along[i] for dim, along, i in zip(where.dims, slices, index, strict=True)}
         shape = tuple(sizes[i] for sizes, i in zip(chunks, index, strict=True))
         pixels = sky and sky.slice(*(part[dim] for dim in where.dims[1:]))
         reached = [n for n in numbers if near[n] and (pixels is None or reaches(positions[n], reach[n], pixels))]
@@ -266,11 +268,6 @@ def chunks_of(ds: xr.Dataset, where: Geom) -> tuple[tuple[int, ...], ...]:
         if name in ds:
             sizes |= ds[name].variable.chunksizes
     return tuple(sizes.get(dim, (n,)) for dim, n in zip(where.dims, where.shape, strict=True))
-
-
-def _slice(sizes: tuple[int, ...], number: int) -> slice:
-    start = sum(sizes[:number])
-    return slice(start, start + sizes[number])
 
 
 def _response(ds: xr.Dataset, position: SkyCoord, interpolation: Method) -> xr.Dataset:

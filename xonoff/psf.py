@@ -18,7 +18,7 @@ from xonoff.rings import circle_weights, is_empty, profile_integrals, ring_sums,
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position, Value, floats_in
 
-__all__ = ["containment_radius", "gaussian", "king", "profile_of", "psf_kernel", "psf_profile", "triple_gaussian"]
+__all__ = ["containment_radius", "gaussian", "king", "psf_kernel", "psf_profile", "table_profile", "triple_gaussian"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -99,10 +99,10 @@ def psf_profile(ds: xr.Dataset, position: Position, method: Method = "linear") -
     >>> bool(np.allclose(values.values @ circle_weights(radii), 1))
     True
     """
-    return profile_of(at_position(ds, "psf", position, method), axis_edges(ds, "rad"))
+    return table_profile(at_position(ds, "psf", position, method), axis_edges(ds, "rad"))
 
 
-def profile_of(psf: xr.Variable, edges: Floats) -> tuple[xr.Variable, Floats]:
+def table_profile(psf: xr.Variable, edges: Floats) -> tuple[xr.Variable, Floats]:
     """PSF at a position as `psf_profile` gives it, of what `xonoff.irf.at_position` gives and the edges of ``rad``."""
     if "rad" not in psf.dims or psf.ndim != 2:
         raise SchemaError(f"psf: dims {psf.dims} found at a position, an energy and rad accepted: keep both dimensions")

@@ -16,7 +16,7 @@ import xarray as xr
 from xonoff.axes import axis_coords, axis_edges
 from xonoff.duck import chunked_like
 from xonoff.errors import GeometryError, SchemaError
-from xonoff.geometry import grid_of, nearest_pixels, sky_dims, sky_grid
+from xonoff.geometry import grid_of, map_dims, nearest_pixels, sky_dims, sky_grid
 from xonoff.irf import edisp_kernel
 from xonoff.joining import coarse_mean, join_bins
 from xonoff.masks import on_grid
@@ -71,9 +71,7 @@ def downsample(ds: xr.Dataset, factor: int | tuple[int, int], *, axis: str = "sk
         return resample_energy(ds, edges[:: factors[0]])
     if axis != "sky":
         raise SchemaError(f"axis {axis!r} found, 'sky' or 'energy' accepted")
-    dims = sky_dims(ds)
-    if len(dims) != 2:
-        raise GeometryError(f"a map with two sky dimensions is wanted, dimensions {tuple(ds.dims)} found")
+    dims = map_dims(ds)
     sky = sky_grid(ds)
     for f, n, what in zip(factors, sky.shape, ("rows", "columns"), strict=True):
         _divides(f, n, f"{what} of pixels")

@@ -1,6 +1,7 @@
 """Exposure in reconstructed energy: what turns an excess into a flux."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -8,18 +9,17 @@ import numpy.typing as npt
 import xarray as xr
 
 from xonoff.axes import axis_edges
+from xonoff.duck import chunk_slices
 from xonoff.geometry import own_grid, sky_dims, sky_grid
-from xonoff.irf import edisp_at, exposure_in
+from xonoff.irf import edisp_at, exposure_in, undispersed
 from xonoff.quantities import like_counts
 from xonoff.rebin import bin_fluxes
+from xonoff.units import CM2
 
 __all__ = ["exposure_on_counts", "reco_exposure"]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Spectrum: TypeAlias = Callable[[Any], Any]
-
-#: Square centimetres of a square metre.
-CM2 = 1e4
 
 
 def reco_exposure(ds: xr.Dataset, spectrum: Spectrum | None = None) -> xr.DataArray:
@@ -51,7 +51,7 @@ def reco_exposure(ds: xr.Dataset, spectrum: Spectrum | None = None) -> xr.DataAr
         matrix = edisp_at(ds, _middle(ds)).astype(np.float64).fillna(0.0)
         seen = matrix * xr.Variable("energy_true", bin_fluxes(spectrum, true))
     else:
-        seen = xr.Variable(("energy_true", "energy"), _overlap(spectrum, true, energy))
+        seen = xr.Variable(("energy_true", "energy"), undispersed(partial(bin_fluxes, spectrum), true, energy))
     weights = seen * xr.Variable("energy", CM2 / np.where(fluxes > 0, fluxes, np.inf))
     exposure = exposure_on_counts(ds).astype(np.float64)
     exposure = exposure.where((exposure > 0) & (exposure < np.inf), 0.0)
@@ -84,24 +84,17 @@ def exposure_on_counts(ds: xr.Dataset) -> xr.Variable:
     sizes = [counts.chunksizes[dim] for dim in sky] if counts is not None else [(n,) for n in shape]
     small = ds[["exposure"]].assign_coords({n: c.variable for n, c in ds.coords.items() if set(c.dims) <= set(sky)})
     read = delayed(_block, pure=True)
-    energies = array.sizes["energy_true"]
-    rows = [
-        [
-            da.from_delayed(read(small, y, x), (energies, y.stop - y.start, x.stop - x.start), float)
-            for x in _spans(sizes[1])
-        ]
-        for y in _spans(sizes[0])
-    ]
-    return xr.Variable(dims, da.block(rows))
+
+    def block(y: slice, x: slice) -> Any:
+        shape = (array.sizes["energy_true"], y.stop - y.start, x.stop - x.start)
+        return da.from_delayed(read(small, y, x), shape, float)
+
+    rows, columns = (chunk_slices(along) for along in sizes)
+    return xr.Variable(dims, da.block([[block(y, x) for x in columns] for y in rows]))
 
 
 def _block(ds: xr.Dataset, rows: slice, columns: slice) -> Floats:
     return np.ascontiguousarray(np.moveaxis(exposure_in(ds, rows, columns), -1, 0))
-
-
-def _spans(sizes: tuple[int, ...]) -> list[slice]:
-    ends = np.cumsum(sizes).tolist()
-    return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
 def _middle(ds: xr.Dataset) -> Any:
@@ -109,13 +102,3 @@ def _middle(ds: xr.Dataset) -> Any:
 
     sky = sky_grid(ds)
     return SkyCoord(*sky.center, unit="deg", frame=sky.frame)
-
-
-def _overlap(spectrum: Spectrum | None, true: Floats, energy: Floats) -> Floats:
-    """Flux of each true energy that is at each energy, without dispersion: (energy_true, energy)."""
-    found = np.zeros((true.size - 1, energy.size - 1))
-    cuts = np.unique(np.concatenate([true, energy]))
-    row, column = (np.searchsorted(edges, cuts[:-1], side="right") - 1 for edges in (true, energy))
-    inside = (row >= 0) & (row < true.size - 1) & (column >= 0) & (column < energy.size - 1)
-    np.add.at(found, (row[inside], column[inside]), bin_fluxes(spectrum, cuts)[inside])
-    return found

@@ -15,7 +15,7 @@ import xarray as xr
 from astropy.coordinates import SkyCoord
 
 from xonoff.errors import GeometryError, NoOffRegionsWarning, SchemaError
-from xonoff.geometry import sky_dims, sky_grid
+from xonoff.geometry import map_dims, sky_dims, sky_grid
 from xonoff.observations import pointing as pointing_of
 from xonoff.off_regions import Weights, on_off_spectrum
 from xonoff.outlines import angular_width, axis_of, check_sky_region, overlap, samples, turned
@@ -145,9 +145,7 @@ def reflected_spectrum(
     >>> str(spectrum.region_off.values).count("circle"), float(spectrum.onoff.significance("energy")) > 20
     (8, True)
     """
-    dims = sky_dims(ds)
-    if len(dims) != 2:
-        raise GeometryError(f"a map with two sky dimensions is wanted, {tuple(ds.dims)} found: open one")
+    map_dims(ds)  # refuses what is no map
     sky = sky_grid(ds)
     region_mask(region, sky)  # refuses it before a search
     center = pointing_of(ds) if pointing is None else pointing

@@ -19,18 +19,18 @@ from astropy.modeling.powerlaws import (
 from xonoff.axes import axis_edges
 from xonoff.errors import ModelError
 from xonoff.geometry import Geom, geom
-from xonoff.irf import Method, Response, exposure_in, kernel_of
+from xonoff.irf import Method, Response, exposure_in, kernel_of, undispersed
 from xonoff.models.integration import integral
 from xonoff.models.shapes import TemplateSource, check_shape
 from xonoff.models.skymodel import SkyModel
 from xonoff.models.spectra import TemplateSpectrum
 from xonoff.nearby import Nearby
-from xonoff.psf import profile_of
+from xonoff.psf import table_profile
 from xonoff.rings import is_empty, window_around
 from xonoff.skygrid import SkyGrid
 from xonoff.spread import Profile, Support, spread
 from xonoff.stats.threads import product
-from xonoff.units import Position, lonlat_in
+from xonoff.units import CM2, Position, lonlat_in
 
 __all__ = ["Source", "check_model", "position_of", "reach_of", "reaches"]
 
@@ -47,8 +47,6 @@ NORMS: dict[type[Model], str] = {
 }
 #: Factors of a norm that are kept as such: beyond it, or where it is negative, counts are worked out anew.
 MODEST = 1e-100
-#: Square centimetres of a square metre: fluxes are per cm2, the exposure is in m2 s.
-CM2 = 1e4
 
 
 class Source:
@@ -176,7 +174,7 @@ class Source:
         self._psf, self._edisp, self._read_at = None, None, None
         psf, edisp = (self._responses.get(name) for name in ("psf", "edisp"))
         if self.model.psf and psf is not None and self._geom.sky is not None:
-            values, radii = profile_of(psf(self._position(psf.frame)), self._rad)
+            values, radii = table_profile(psf(self._position(psf.frame)), self._rad)
             self._psf = values.values, radii
         if self.model.edisp and edisp is not None:
             matrix = kernel_of(edisp(self._position(edisp.frame)), self._ds)
@@ -194,14 +192,7 @@ class Source:
         """Flux of each true energy that is seen at each energy, cm-2 s-1: (energy_true, energy)."""
         if self._edisp is not None:
             return self._flux(self._true)[:, None] * self._edisp
-        energy = np.array(self._geom.energy)
-        cuts = np.unique(np.concatenate([self._true, energy]))
-        flux = self._flux(cuts)
-        row, column = (np.searchsorted(edges, cuts[:-1], side="right") - 1 for edges in (self._true, energy))
-        inside = (row >= 0) & (row < self._true.size - 1) & (column >= 0) & (column < energy.size - 1)
-        matrix = np.zeros((self._true.size - 1, energy.size - 1))
-        np.add.at(matrix, (row[inside], column[inside]), flux[inside])
-        return matrix
+        return undispersed(self._flux, self._true, np.array(self._geom.energy))
 
     def _flux(self, edges: Floats) -> Floats:
         """Flux between energies, which are always the same: worked out anew if the spectrum has changed."""

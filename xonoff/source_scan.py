@@ -29,9 +29,9 @@ from xonoff.reach import CELL, own_grids, pixel_reach, without_sky
 from xonoff.schema import MASKS
 from xonoff.sed_columns import QUANTITIES, SUFFIXES, reference_fluxes, with_fluxes
 from xonoff.skygrid import SkyGrid
-from xonoff.source import CM2, reach_of
+from xonoff.source import reach_of
 from xonoff.stats.threads import in_threads
-from xonoff.units import Value, floats_in, value_in
+from xonoff.units import CM2, Value, floats_in, value_in
 
 __all__ = ["ts_map"]
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xonoff.errors import GeometryError, SchemaError
-from xonoff.geometry import own_grid, sky_dims, sky_grid
+from xonoff.errors import SchemaError
+from xonoff.geometry import map_dims, own_grid, sky_grid
 from xonoff.irf import at_position, containment, edisp_at
 from xonoff.quantities import ON_OFF, background, effective_acceptance_off, livetime, usable
 from xonoff.region import region_center, region_mask, region_text
@@ -58,9 +58,7 @@ def to_spectrum(ds: xr.Dataset, on_region: Any, *, containment_correction: bool 
     >>> dict(spectrum.counts.sizes), bool(spectrum.onoff.significance().max() > 10)
     ({'energy': 8}, True)
     """
-    dims = sky_dims(ds)
-    if len(dims) != 2:
-        raise GeometryError(f"a map with two sky dimensions is wanted, {tuple(ds.dims)} found: open one")
+    dims = map_dims(ds)
     sky = sky_grid(ds)
     mask = region_mask(on_region, sky)
     center = region_center(on_region, sky)

@@ -10,10 +10,12 @@ from astropy.coordinates import SkyCoord
 
 from xonoff.errors import SchemaError
 
-__all__ = ["Position", "Value", "floats_in", "lonlat_in", "plain_unit", "unit_factor", "value_in"]
+__all__ = ["CM2", "Position", "Value", "floats_in", "lonlat_in", "plain_unit", "unit_factor", "value_in"]
 
 #: A number with a unit: a Quantity, a string such as "0.1 deg", or a plain number in the schema's unit.
 Value = Any
+#: Square centimetres of a square metre: fluxes are per cm2, an exposure is in m2 s.
+CM2 = 1e4
 #: A SkyCoord, or (lon, lat) as two values in degrees in the map's frame.
 Position = Any
 

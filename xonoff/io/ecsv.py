@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xonoff.errors import FormatError
-from xonoff.io.yamlfile import MAX_BYTES, at, check_keys, parse_yaml, shown
+from xonoff.io.yamlfile import at, check_keys, parse_yaml, read_text, shown
 
 __all__ = ["Table", "ecsv_text", "read_ecsv"]
 
@@ -86,19 +86,9 @@ def read_ecsv(path: Path) -> Table:
     FileNotFoundError
         If there is none.
     """
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: no such file found, a table in ECSV accepted") from error
-    if not path.is_file():
-        raise FormatError(f"{path}: a directory or device found, a table in ECSV accepted")
-    if size > MAX_BYTES:
-        raise FormatError(f"{path}: {size} bytes found, up to {MAX_BYTES} accepted")
+    text = read_text(path, "ECSV", "a table in ECSV accepted")
     with at(path):
-        try:
-            return _parsed(path.read_text(encoding="utf-8"))
-        except UnicodeDecodeError as error:
-            raise FormatError(f"this is no ECSV: {error}: text accepted") from error
+        return _parsed(text)
 
 
 def _parsed(text: str) -> Table:

@@ -8,7 +8,7 @@ from typing import Any
 
 from xonoff.errors import FormatError, XonoffError
 
-__all__ = ["at", "check_keys", "parse_yaml", "read_yaml", "shown", "yaml_text"]
+__all__ = ["at", "check_keys", "parse_yaml", "read_text", "read_yaml", "shown", "yaml_text"]
 
 MAX_BYTES = 16 << 20
 MAX_ALIASED = 1000  # values that an alias may stand for
@@ -41,6 +41,18 @@ def read_yaml(path: Path, key: str, accepted: str, *, aliases: bool = False) -> 
     FileNotFoundError
         If there is none.
     """
+    text = read_text(path, "YAML", accepted)
+    try:
+        content = parse_yaml(text, aliases)
+    except FormatError as error:
+        raise FormatError(f"{path}: {error}") from error
+    if not isinstance(content, dict):
+        raise FormatError(f"{path}: a {type(content).__name__} found, a mapping with the key {key} accepted")
+    return content
+
+
+def read_text(path: Path, kind: str, accepted: str) -> str:
+    """Read the text of a file, unless it is none, or too large to be one of a kind that people write."""
     try:
         size = path.stat().st_size
     except FileNotFoundError as error:
@@ -52,14 +64,9 @@ def read_yaml(path: Path, key: str, accepted: str, *, aliases: bool = False) -> 
     if size > MAX_BYTES:
         raise FormatError(f"{path}: {size} bytes found, up to {MAX_BYTES} accepted")
     try:
-        content = parse_yaml(path.read_text(encoding="utf-8"), aliases)
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: this is no YAML: {error}: {accepted}") from error
-    except FormatError as error:
-        raise FormatError(f"{path}: {error}") from error
-    if not isinstance(content, dict):
-        raise FormatError(f"{path}: a {type(content).__name__} found, a mapping with the key {key} accepted")
-    return content
+        raise FormatError(f"{path}: this is no {kind}: {error}: {accepted}") from error
 
 
 def yaml_text(content: dict[str, Any], path: Path) -> str:

@@ -220,17 +220,22 @@ def _fill_signal(
 
 
 @_jit
+def _row(window: Any, pattern: Any, y: int, e: int, i: int, before: int) -> tuple[int, int, int]:
+    """As `_rows`, of one energy."""
+    _, ny, nx = window.line.shape
+    row = y + i - pattern.row
+    low, high = max(pattern.low[e, i], -before), min(pattern.high[e, i], nx - before)
+    return row, low, high if 0 <= row < ny else low
+
+
+@_jit
 def _curved_bins(window: Any, pattern: Any, y: int, x: int, signal: Any, curved: Any) -> tuple[int, float, float]:
     """Gather the bins with on counts; returns how many, their on counts, and their signal."""
     n, counts, total = 0, 0.0, 0.0
-    _, ny, nx = window.line.shape
     before = x - pattern.column
     for e in range(signal.shape[0]):
         for i in range(signal.shape[1]):
-            row = y + i - pattern.row
-            if row < 0 or row >= ny:
-                continue
-            low, high = max(pattern.low[e, i], -before), min(pattern.high[e, i], nx - before)
+            row, low, high = _row(window, pattern, y, e, i, before)
             if low >= high:
                 continue
             for k in range(window.first[e, row, before + low], window.first[e, row, before + high]):
@@ -261,14 +266,10 @@ def _straight_bins(
 ) -> tuple[int, float, float]:
     """Gather the bins that leave their line at a norm above the floor; returns how many, the highest, and the limit."""
     m, start, limit = 0, -math.inf, -math.inf
-    _, ny, nx = window.line.shape
     before = x - pattern.column
     for e in range(signal.shape[0]):
         for i in range(signal.shape[1]):
-            row = y + i - pattern.row
-            if row < 0 or row >= ny:
-                continue
-            low, high = max(pattern.low[e, i], -before), min(pattern.high[e, i], nx - before)
+            row, low, high = _row(window, pattern, y, e, i, before)
             if low >= high:
                 continue
             bend = window.bend[e, row, before + low : before + high]
