@@ -92,6 +92,7 @@ class Source:
         self._true = axis_edges(ds, "energy_true")
         self._responses = {name: Response(ds, name, interpolation) for name in ("psf", "edisp") if name in ds}
         self._rad = axis_edges(ds, "rad") if "psf" in ds else np.zeros(0)
+        self._psf_by_energy = "psf" in ds and "energy" in ds["psf"].dims
         shape = (1, 1) if self._geom.sky is None else self._geom.sky.shape
         self._exposures = Nearby(partial(_exposure, ds), shape)
         self._psf: Profile | None = None
@@ -148,13 +149,13 @@ class Source:
             support = Support(np.zeros(1, dtype=np.intp), np.ones((1, 1)))
         else:
             position = self._position(sky.frame)
-            if reaches(position, reach_of(self.model, self._ds), sky):
+            if reaches(position, _reach(self.model, self._rad), sky):
                 self._respond()
                 support = spread(shape, position, sky, self._psf, self._beyond)
             else:
                 support = Support(np.zeros(0, dtype=np.intp), np.zeros((0, 1)))
         self.pixels, self.shares = support.pixels, support.shares
-        self.by_energy = self.shares.shape[1] > 1 and "energy" in self._ds["psf"].dims
+        self.by_energy = self.shares.shape[1] > 1 and self._psf_by_energy
         self._exposure = self._exposures.take(self.pixels) if self.pixels.size else np.zeros((0, self._true.size - 1))
         if not self.by_energy:
             self._exposure *= self.shares
@@ -209,7 +210,11 @@ def _exposure(ds: xr.Dataset, rows: slice, columns: slice) -> Floats:
 
 def reach_of(model: SkyModel, ds: xr.Dataset) -> float:
     """Distance from its position up to which a model gives events: the extent of its shape and of the PSF, deg."""
-    psf = float(axis_edges(ds, "rad")[-1]) if model.psf and "psf" in ds else 0.0
+    return _reach(model, axis_edges(ds, "rad") if "psf" in ds else np.zeros(0))
+
+
+def _reach(model: SkyModel, rad: Floats) -> float:
+    psf = float(rad[-1]) if model.psf and rad.size else 0.0
     return 180.0 if model.spatial is None else min(model.spatial.extent + psf, 180.0)
 
 

@@ -91,7 +91,7 @@ class Term:
         signal = self._signal()
         self._slope = np.empty(signal.shape)
         bins, rows = self._near.rows(self._pixels)
-        if self._impossible > np.count_nonzero(np.isinf(bins[rows, 3 * self._energies :])):
+        if self._impossible and self._impossible > np.count_nonzero(np.isinf(bins[rows, 3 * self._energies :])):
             return np.inf
         return null + float(changes.wstat_change(bins, rows, signal, self._slope, scale))
 
