@@ -100,3 +100,9 @@ def npred(ds: xr.Dataset, row: int, column: int, pixel: tuple[int, int]) -> np.n
     flux = 1 / EDGES_TRUE[:-1] - 1 / EDGES_TRUE[1:]
     kernel = xonoff.irf.edisp_kernel(ds).values[..., pixel[0], pixel[1]]
     return (flux * ds.edisp_exposure.values[:, pixel[0], pixel[1]]) @ kernel
+
+
+def unrecorded(ds: xr.Dataset) -> xr.Dataset:
+    """Without what made it, which differs between two ways to one result."""
+    kept = {name: value for name, value in ds.attrs.items() if name != "provenance"}
+    return ds.drop_attrs(deep=False).assign_attrs(kept)

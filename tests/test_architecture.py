@@ -1,6 +1,7 @@
 """What holds the package together: layers, cheap import, public names, lint of the documents."""
 
 import ast
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ PACKAGE = ROOT / "xonoff"
 
 #: Modules by layer; imports point down, or to the same layer.
 LAYERS = {
-    0: ["errors", "schema", "units", "duck", "axes", "skyheader", "skygrid", "geometry", "stats"],
+    0: ["errors", "provenance", "schema", "units", "duck", "axes", "skyheader", "skygrid", "geometry", "stats"],
     1: [
         *("quantities", "validity", "summary", "region", "masks", "irf", "rings", "psf", "observations"),
         *("create", "cutout", "joining", "rebin", "spectrum", "stacking", "combine", "models"),
@@ -80,3 +81,22 @@ def test_public_names_exist() -> None:
 
 def test_the_data_model_page_shows_the_schema() -> None:
     assert schema.markdown_table() in (ROOT / "docs" / "data-model.md").read_text()
+
+
+def test_contributing_shows_the_layers() -> None:
+    spec = importlib.util.spec_from_file_location("architecture", ROOT / "docs" / "tools" / "architecture.py")
+    assert spec is not None
+    assert spec.loader is not None
+    drawn = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawn)
+    text = drawn.PAGE.read_text()
+    assert drawn.page(text, LAYERS) == text, "run python docs/tools/architecture.py"
+    assert drawn.PICTURE.read_text() == drawn.picture(LAYERS), "run python docs/tools/architecture.py"
+    for module in LEVEL:
+        assert f"`{drawn.shown(module)}`" in text
+        assert f">{drawn.shown(module)}</text>" in drawn.PICTURE.read_text()
+
+
+def test_every_layer_names_modules_that_exist() -> None:
+    files = {path.stem for path in PACKAGE.glob("*.py")}
+    assert sorted(LEVEL) == sorted(files | {path.parent.name for path in PACKAGE.glob("*/__init__.py")})

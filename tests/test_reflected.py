@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from astropy import units as u
 from astropy.coordinates import SkyCoord
-from datasets import lazy, make, projections, seeds
+from datasets import lazy, make, projections, seeds, unrecorded
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from regions import (
@@ -344,9 +344,8 @@ def test_one_pixel_regions_and_one_pixel_wide_maps():
 def test_the_pointing_of_the_dataset():
     ds = flat(acceptance=1.0)
     one = ds.assign_coords(ra_pnt=("obs", [83.63], {"units": "deg"}), dec_pnt=("obs", [22.51], {"units": "deg"}))
-    xr.testing.assert_identical(
-        reflected_spectrum(one, ON).drop_vars(["ra_pnt", "dec_pnt"]), reflected_spectrum(ds, ON, (83.63, 22.51))
-    )
+    own = reflected_spectrum(one, ON).drop_vars(["ra_pnt", "dec_pnt"])
+    xr.testing.assert_identical(unrecorded(own), unrecorded(reflected_spectrum(ds, ON, (83.63, 22.51))))
     twice = ds.assign_coords(ra_pnt=("obs", [83.63, 83.63]), dec_pnt=("obs", [22.51, 22.51 + 1e-5]))
     assert pointing_of(twice).dec.deg == 22.51
     several = ds.assign_coords(ra_pnt=("obs", [83.63, 83.63]), dec_pnt=("obs", [22.51, 21.51]))

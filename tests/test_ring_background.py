@@ -13,7 +13,7 @@ import xarray as xr
 from astropy import units as u
 from astropy.coordinates import SkyCoord
 from astropy.io import fits
-from datasets import lazy, make
+from datasets import lazy, make, unrecorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from regions import CircleSkyRegion
@@ -304,9 +304,10 @@ def test_an_exclusion_may_be_many_things(ds):
     forms += [image.variable.T, bins.variable.transpose("lon", "energy", "lat")]
     found = [ring_background(ds, 0.3, 0.5, exclusion=form) for form in forms]
     for other in found[1:]:
-        xr.testing.assert_identical(other, found[0])
+        xr.testing.assert_identical(unrecorded(other), unrecorded(found[0]))
     assert not found[0].counts_off.equals(ring_background(ds, 0.3, 0.5).counts_off)
-    xr.testing.assert_identical(ring_background(ds, 0.3, 0.5, exclusion=[]), ring_background(ds, 0.3, 0.5))
+    none, left_out = ring_background(ds, 0.3, 0.5, exclusion=[]), ring_background(ds, 0.3, 0.5)
+    xr.testing.assert_identical(unrecorded(none), unrecorded(left_out))
 
 
 def test_an_exclusion_of_another_part_of_the_grid_is_laid_on_by_label(ds):

@@ -77,7 +77,7 @@ def test_astropy_reads_what_is_written(points, tmp_path):
     zero = np.flatnonzero(one["norm_scan"][0] == 0)
     assert (one["dloglike_scan"][there][:, zero] == 0).all()
     with fits.open(tmp_path / "a.fits", checksum=True) as hdus:
-        assert [hdu.name for hdu in hdus] == ["PRIMARY", "FLUXPOINTS"]
+        assert [hdu.name for hdu in hdus] == ["PRIMARY", "FLUXPOINTS", "PROVENANCE"]
 
 
 def test_log_likelihoods_alone_and_profiles_of_their_own(points, tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from oracle import data_dir, exact_wstat, textbook_wstat
 
-from xonoff.stats import alpha, background, excess, li_ma, wstat, wstat_mu_off, wstat_sum
+from xonoff.stats import alpha, background, excess, excess_significance, li_ma, wstat, wstat_mu_off, wstat_sum
 
 wstat_module = importlib.import_module("xonoff.stats.wstat")  # the package's attribute of that name is the function
 threads_module = importlib.import_module("xonoff.stats.threads")
@@ -273,7 +273,15 @@ def test_results_are_float64_whatever_the_dtype(dtype):
     rng = np.random.default_rng(3)
     inputs = [rng.integers(1, 100, 500).astype(dtype) for _ in range(4)]
     doubles = [x.astype("f8") for x in inputs]
-    for function, n in [(excess, 4), (background, 3), (alpha, 2), (wstat, 4), (wstat_mu_off, 4), (li_ma, 3)]:
+    for function, n in [
+        (excess, 4),
+        (background, 3),
+        (alpha, 2),
+        (wstat, 4),
+        (wstat_mu_off, 4),
+        (li_ma, 3),
+        (excess_significance, 4),
+    ]:
         result = function(*inputs[:n])
         assert result.dtype == np.float64
         np.testing.assert_array_equal(result, function(*doubles[:n]))
@@ -287,6 +295,17 @@ def test_plain_formulas_of_excess(cube):
     expected[valid] = n_on[valid] - a_on[valid] / a_off[valid] * n_off[valid]
     np.testing.assert_allclose(excess(n_on, n_off, a_on, a_off), expected, rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(n_on - background(n_off, a_on, a_off), expected, rtol=1e-13, atol=1e-13)
+
+
+def test_significance_of_an_excess_is_that_of_li_ma(cube):
+    arrays = [cube[k] for k in ("n_on", "n_off", "a_on", "a_off")]
+    expected = li_ma(arrays[0], arrays[1], alpha(*arrays[2:]))
+    assert np.isnan(expected).any()
+    assert np.ptp(np.sign(expected[np.isfinite(expected)])) == 2
+    np.testing.assert_allclose(excess_significance(*arrays), expected, rtol=1e-15)
+    edge = excess_significance([0, 0, 1, 0, 1, -1], [0, 5, 0, 5, 5, 5], [1, 1, 1, 0, 0, 1], 1)
+    np.testing.assert_allclose(edge, [0, -np.sqrt(10 * np.log(2)), np.sqrt(2 * np.log(2)), 0, np.inf, np.nan])
+    assert not np.signbit(edge[[0, 3]]).any()
 
 
 @pytest.mark.parametrize("names", [[], ["mask"], ["mu_sig"], ["mask", "mu_sig"]])

@@ -48,9 +48,8 @@ def archive_of(path, runs):
 
 def assert_same_bits(found: xr.Dataset, expected: xr.Dataset) -> None:
     found, expected = found.load(), expected.compute()
-    assert "provenance" in found.attrs
-    attrs = {name: value for name, value in found.attrs.items() if name != "provenance"}
-    assert attrs == expected.attrs
+    assert found.onoff.provenance[-1]["function"] == "Archive.stack"
+    assert {**found.attrs, "provenance": ""} == {**expected.attrs, "provenance": ""}
     xr.testing.assert_identical(
         found.assign_attrs(expected.attrs).drop_attrs(deep=False), expected.drop_attrs(deep=False)
     )
@@ -141,7 +140,7 @@ class TestEquality:
         import json
 
         made = archive.stack(GEOM, [2, 5], out=tmp_path / "o.zarr", tile=8)
-        told = json.loads(made.attrs["provenance"])
+        [told] = json.loads(made.attrs["provenance"])
         assert told["made_by"] == f"xonoff {xonoff.__version__}"
         assert told["inputs"] == [2, 5]
         assert told["parameters"]["tile"]["counts"] == 8

@@ -4,14 +4,14 @@ It holds the dataset and nothing else, so it never goes stale. Every quantity is
 """
 
 import os
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import xarray as xr
 from astropy.io.fits import HDUList
 from astropy.wcs import WCS
 
-from xonoff import combine, create, cutout, geometry, masks, quantities, rebin, spectrum, summary, validity
+from xonoff import combine, create, cutout, geometry, masks, provenance, quantities, rebin, spectrum, summary, validity
 from xonoff.estimates import Estimates
 from xonoff.io import fits, hdulist, ogip, project, store
 from xonoff.units import Position, Value
@@ -35,11 +35,40 @@ class OnOffAccessor(Estimates):
 
     Examples
     --------
+    >>> import numpy as np
     >>> import xonoff
     >>> ds = xonoff.tutorial.dataset()
     >>> ds.onoff.data_shape
     (8, 40, 40)
     >>> float(ds.onoff.excess.sum().round(1)) == float((ds.counts - ds.onoff.background).sum().round(1))
+    True
+
+    Quantities, bin by bin and as sums:
+
+    >>> round(ds.onoff.alpha.max().item(), 6)
+    0.1
+    >>> ds.onoff.mask.dims, bool((ds.onoff.wstat() >= 0).all())
+    (('energy', 'lat', 'lon'), True)
+    >>> bool(np.isclose(ds.onoff.stat_sum(), ds.onoff.wstat().where(ds.onoff.mask).sum()))
+    True
+    >>> map_of_all_energies = ds.onoff.significance("energy")
+    >>> bool(map_of_all_energies.max() > 20)
+    True
+    >>> profiled = ds.onoff.npred_background()
+    >>> bool(np.allclose(profiled, ds.onoff.alpha * ds.onoff.npred_off()))
+    True
+
+    Observations and energies:
+
+    >>> float(ds.onoff.livetime), ds.onoff.gti.duration.values.tolist()
+    (3350.0, [1800.0, 1800.0])
+    >>> low, high = ds.onoff.energy_range
+    >>> round(low.max().item(), 3), round(high.min().item(), 3)
+    (0.889, 50.0)
+
+    Other datasets:
+
+    >>> ds.onoff.to_masked().counts.sum().item() == ds.counts.where(ds.mask_safe).sum().item()
     True
     """
 
@@ -59,6 +88,11 @@ class OnOffAccessor(Estimates):
     def excess(self) -> xr.DataArray:
         """``counts - alpha * counts_off``. See `xonoff.quantities.excess`."""
         return quantities.excess(self._ds)
+
+    @property
+    def provenance(self) -> list[dict[str, Any]]:
+        """Steps that made the dataset. See `xonoff.provenance.provenance`."""
+        return provenance.provenance(self._ds)
 
     @property
     def mask(self) -> xr.DataArray:
@@ -338,9 +372,9 @@ class OnOffAccessor(Estimates):
         """Write netCDF. See `xonoff.io.store.to_netcdf`."""
         store.to_netcdf(self._ds, path, overwrite=overwrite)
 
-    def to_zarr(self, path: Path, *, overwrite: bool = False) -> None:
-        """Write a Zarr store. See `xonoff.io.store.to_zarr`."""
-        store.to_zarr(self._ds, path, overwrite=overwrite)
+    def to_zarr(self, path: Any, *, overwrite: bool = False, storage_options: Mapping[str, Any] | None = None) -> None:
+        """Write a Zarr store, also under a URL. See `xonoff.io.store.to_zarr`."""
+        store.to_zarr(self._ds, path, overwrite=overwrite, storage_options=storage_options)
 
     def to_ogip(self, path: Path, *, overwrite: bool = False) -> None:
         """Write a spectrum for XSPEC and Sherpa. See `xonoff.io.ogip.to_ogip`."""

@@ -17,6 +17,7 @@ from xonoff.errors import GeometryError, SchemaError
 from xonoff.excluded import excluded
 from xonoff.geometry import sky_dims, sky_grid
 from xonoff.neighbours import map_around, plain
+from xonoff.provenance import recorded
 from xonoff.schema import VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.stats.threads import in_threads
@@ -35,6 +36,7 @@ TIE = 1e-9
 MOST_RINGS = 1000
 
 
+@recorded
 def ring_background(
     ds: xr.Dataset, r_in: Value, width: Value, exclusion: Any = None, *, safe_only: bool = True
 ) -> xr.Dataset:
@@ -90,6 +92,7 @@ def ring_background(
     return _on_off(ds, ((inner, inner + wide),), text, exclusion, safe_only)
 
 
+@recorded
 def adaptive_ring_background(
     ds: xr.Dataset,
     r_in: Value,
@@ -165,7 +168,7 @@ def adaptive_ring_background(
 def is_correlated(ds: xr.Dataset) -> bool:
     """Tell whether the off counts of neighbours share events, as those of a ring do.
 
-    The mark is ``correlated`` in the attributes of ``counts_off``, and in those of the dataset, which outlive stacking.
+    The mark is ``correlated`` in the attributes of ``counts_off``, and in those of the dataset, which outlive stacking and files.
 
     Examples
     --------

@@ -20,6 +20,7 @@ from xonoff.duck import chunked_like, small_values
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import Geom, enclosing, pixel_offset, sky_dims, sky_grid
 from xonoff.observations import join_observations
+from xonoff.provenance import made
 from xonoff.schema import GRIDS, VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.stacking import MASK_SUMS, Arrays, Rule, bins_of, on_off_arrays, response_arrays, rules_of
@@ -95,15 +96,7 @@ def stack(datasets: Iterable[xr.Dataset], geom: Geom | None = None) -> xr.Datase
 
 
 def to_masked(ds: xr.Dataset) -> xr.Dataset:
-    """Apply ``mask_safe``: the dataset as a stack sees it, zero outside the mask and in invalid bins; see `stack`.
-
-    Examples
-    --------
-    >>> import xonoff
-    >>> ds = xonoff.tutorial.dataset()
-    >>> int(to_masked(ds).counts.sum()) == int(ds.counts.where(ds.mask_safe).sum())
-    True
-    """
+    """Apply ``mask_safe``: the dataset as a stack sees it, zero outside the mask and in invalid bins; see `stack`."""
     return stack([ds])
 
 
@@ -217,7 +210,9 @@ class Layout:
             v.attrs["long_name"] = VARIABLES[name].description
         coords = chunked_like(self.coords, variables.values())
         observations = join_observations([frame.coords for frame in frames])
-        ds = xr.Dataset(variables, {**coords, **observations, **_position(frames)}, _common_attrs(frames))
+        names = [str(frame.attrs.get("name", "")) for frame in frames]
+        attrs = _common_attrs(frames) | made("stack", names, {})
+        ds = xr.Dataset(variables, {**coords, **observations, **_position(frames)}, attrs)
         return ds.unify_chunks()
 
 

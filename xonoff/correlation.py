@@ -17,6 +17,7 @@ from xonoff.errors import GeometryError
 from xonoff.geometry import sky_dims, sky_grid
 from xonoff.joining import join_bins
 from xonoff.neighbours import disc_sums
+from xonoff.provenance import recorded
 from xonoff.rebin import bin_fluxes, energy_groups, joined_edges
 from xonoff.reco_exposure import reco_exposure
 from xonoff.schema import MASKS
@@ -32,6 +33,7 @@ Variables: TypeAlias = dict[str, xr.Variable]
 FLUX = "cm-2 s-1"
 
 
+@recorded
 def correlate(
     ds: xr.Dataset, radius: Value, energy_edges: Value | None = None, *, correlate_off: bool | None = None
 ) -> xr.Dataset:
@@ -76,6 +78,7 @@ def correlate(
     return _labelled(ds, found, inside, angle, energy_edges)
 
 
+@recorded
 def excess_map(
     ds: xr.Dataset,
     radius: Value,

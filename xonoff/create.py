@@ -14,6 +14,7 @@ from xonoff.axes import axis_coords, check_edges
 from xonoff.duck import chunked_like, small_values
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import Geom, same_grid, sky_dims
+from xonoff.provenance import recorded
 from xonoff.quantities import ON_OFF, background, on_bins
 from xonoff.schema import CONVENTIONS, VARIABLES
 from xonoff.skygrid import SkyGrid
@@ -132,6 +133,10 @@ def from_geoms(
     name, chunks
         As for `create`.
 
+    Returns
+    -------
+    Dataset
+
     Raises
     ------
     GeometryError
@@ -169,6 +174,7 @@ def from_geoms(
     return xr.Dataset(variables, chunked_like(coords, variables.values()), attrs)
 
 
+@recorded
 def from_map_dataset(ds: xr.Dataset, acceptance: Any, acceptance_off: Any, counts_off: Any = None) -> xr.Dataset:
     """On/off dataset from a dataset with counts.
 
@@ -228,10 +234,19 @@ def from_map_dataset(ds: xr.Dataset, acceptance: Any, acceptance_off: Any, count
     return ds.drop_vars("background", errors="ignore").assign(new)
 
 
+@recorded
 def to_map_dataset(ds: xr.Dataset) -> xr.Dataset:
     """Dataset with ``background`` (``alpha * counts_off``) in the place of off counts and acceptances.
 
     All else is shared with ``ds``, as by `xarray.Dataset.assign`.
+
+    Parameters
+    ----------
+    ds : Dataset
+
+    Returns
+    -------
+    Dataset
 
     Examples
     --------
@@ -246,6 +261,15 @@ def to_map_dataset(ds: xr.Dataset) -> xr.Dataset:
 
 def copy(ds: xr.Dataset, name: str | None = None) -> xr.Dataset:
     """Copy of a dataset with arrays of its own, under a new name if one is given.
+
+    Parameters
+    ----------
+    ds : Dataset
+    name : str, optional
+
+    Returns
+    -------
+    Dataset
 
     Examples
     --------

@@ -148,6 +148,10 @@ def slice_by_energy(ds: xr.Dataset, lo: Value | None = None, hi: Value | None = 
     lo, hi : energy, TeV, optional
         Open where not given; an edge is met within a millionth.
 
+    Returns
+    -------
+    Dataset
+
     Raises
     ------
     GeometryError
@@ -175,6 +179,10 @@ def pad(ds: xr.Dataset, n: int | Pair) -> xr.Dataset:
         A map; without ``mask_safe`` it gets one.
     n : int or (int, int)
         Pixels to add on either side, or along (y, x).
+
+    Returns
+    -------
+    Dataset
 
     Examples
     --------

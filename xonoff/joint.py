@@ -13,6 +13,7 @@ from xonoff.axes import axis_edges
 from xonoff.correlation import excess_map
 from xonoff.errors import SchemaError
 from xonoff.geometry import same_grid
+from xonoff.provenance import recorded
 from xonoff.rebin import bin_fluxes
 from xonoff.units import Value
 
@@ -23,6 +24,7 @@ Spectrum: TypeAlias = Callable[[Any], Any]
 OUTPUTS = ("flux", "flux_err", "flux_errn", "flux_errp", "flux_ul", "stat", "stat_null")
 
 
+@recorded
 def joint_map(
     datasets: Iterable[xr.Dataset],
     radius: Value,

@@ -9,6 +9,7 @@ import xarray as xr
 
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import sky_dims, sky_grid
+from xonoff.provenance import recorded
 from xonoff.quantities import usable
 from xonoff.region import region_mask, region_text
 from xonoff.schema import MASKS, VARIABLES
@@ -22,6 +23,7 @@ WEIGHTS: tuple[Weights, ...] = ("acceptance", "background", "area", "number")
 TEXT = np.dtypes.StringDType()
 
 
+@recorded
 def on_off_spectrum(
     ds: xr.Dataset,
     region: Any,

@@ -11,6 +11,7 @@ from xonoff.axes import axis_edges
 from xonoff.duck import small_values
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import same_grid, sky_dims, sky_grid
+from xonoff.provenance import recorded
 from xonoff.quantities import ON_OFF, livetime
 from xonoff.schema import MASKS, VARIABLES
 from xonoff.units import value_in
@@ -26,6 +27,7 @@ SAME_EDGES, SAME_PIXELS = 1e-6, 1e-3
 OF_OFF = ("livetime", "obs_id")
 
 
+@recorded
 def from_on_off_pair(
     on: xr.Dataset,
     off: xr.Dataset,

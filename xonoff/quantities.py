@@ -47,23 +47,7 @@ ON_OFF = tuple(NEUTRAL)
 
 
 def alpha(ds: xr.Dataset) -> xr.DataArray:
-    """Ratio of the on to the off exposure, ``acceptance / acceptance_off``; NaN where there is no off exposure.
-
-    Returns
-    -------
-    DataArray (energy, sky)
-
-    Raises
-    ------
-    SchemaError
-        If an acceptance is missing.
-
-    Examples
-    --------
-    >>> import xonoff
-    >>> round(xonoff.tutorial.dataset().onoff.alpha.max().item(), 6)
-    0.1
-    """
+    """Ratio of the on to the off exposure, ``acceptance / acceptance_off``; NaN where there is no off exposure."""
     return _bins(stats.alpha, ds, ("acceptance", "acceptance_off"), "alpha")
 
 
@@ -85,17 +69,41 @@ def wstat(ds: xr.Dataset, signal: xr.DataArray | None = None) -> xr.DataArray:
     ds : Dataset
     signal : DataArray, optional
         Expected in the bins, see `xonoff.predict.npred_signal`; 0 by default.
+
+    Returns
+    -------
+    DataArray (energy, sky)
     """
     return _bins(_wstat, ds, ON_OFF, "wstat", signal)
 
 
 def npred_off(ds: xr.Dataset, signal: xr.DataArray | None = None) -> xr.DataArray:
-    """Counts predicted in the off region: the background ``mu_off``, profiled with a signal, 0 by default."""
+    """Counts predicted in the off region: the background ``mu_off``, profiled with a signal.
+
+    Parameters
+    ----------
+    ds, signal
+        As for `wstat`.
+
+    Returns
+    -------
+    DataArray (energy, sky)
+    """
     return _bins(_mu_off, ds, ON_OFF, "npred_off", signal)
 
 
 def npred_background(ds: xr.Dataset, signal: xr.DataArray | None = None) -> xr.DataArray:
-    """Background predicted in the on region, ``alpha * mu_off``: the profiled value, not ``alpha * counts_off``."""
+    """Background predicted in the on region, ``alpha * mu_off``: the profiled value, not ``alpha * counts_off``.
+
+    Parameters
+    ----------
+    ds, signal
+        As for `wstat`.
+
+    Returns
+    -------
+    DataArray (energy, sky)
+    """
     return _bins(_mu_on, ds, ON_OFF, "npred_background", signal)
 
 
@@ -108,8 +116,12 @@ def significance(ds: xr.Dataset, dim: Hashable | Iterable[Hashable] | None = Non
     dim : str or iterable of str, optional
         Dimensions to sum over first, within the masks (see `on_off_sums`): "energy" gives a map. By default each bin
         stands for itself.
+
+    Returns
+    -------
+    DataArray (energy, sky), or what is left of these
     """
-    return _bins(_significance, ds if dim is None else on_off_sums(ds, dim), ON_OFF, "significance")
+    return _bins(stats.excess_significance, ds if dim is None else on_off_sums(ds, dim), ON_OFF, "significance")
 
 
 def stat_sum(ds: xr.Dataset, signal: xr.DataArray | None = None) -> xr.DataArray:
@@ -150,6 +162,10 @@ def mask(ds: xr.Dataset, name: str | None = None) -> xr.DataArray:
     ds : Dataset
     name : {"mask_safe", "mask_fit"}, optional
         This mask alone.
+
+    Returns
+    -------
+    DataArray (energy, sky) of bool
     """
     if name not in (None, *MASKS):
         raise SchemaError(f"mask {name!r} found, {' or '.join(map(repr, MASKS))} accepted")
@@ -325,10 +341,6 @@ def _mu_off(n_on: Any, n_off: Any, a_on: Any, a_off: Any, mu_sig: Any = 0.0) -> 
 def _mu_on(n_on: Any, n_off: Any, a_on: Any, a_off: Any, mu_sig: Any = 0.0) -> npt.NDArray[np.float64]:
     ratio = stats.alpha(a_on, a_off)
     return np.asarray(ratio * stats.wstat_mu_off(n_on, n_off, ratio, mu_sig))
-
-
-def _significance(n_on: Any, n_off: Any, a_on: Any, a_off: Any) -> npt.NDArray[np.float64]:
-    return stats.li_ma(n_on, n_off, stats.alpha(a_on, a_off))
 
 
 def _bins(

@@ -20,6 +20,7 @@ from xonoff.geometry import grid_of, map_dims, nearest_pixels, sky_dims, sky_gri
 from xonoff.irf import edisp_kernel
 from xonoff.joining import coarse_mean, join_bins
 from xonoff.masks import on_grid
+from xonoff.provenance import recorded
 from xonoff.quantities import ON_OFF, usable
 from xonoff.schema import VARIABLES
 from xonoff.skygrid import SkyGrid
@@ -32,6 +33,7 @@ Floats = npt.NDArray[np.float64]
 Spectrum = Callable[[Any], Any]
 
 
+@recorded
 def downsample(ds: xr.Dataset, factor: int | tuple[int, int], *, axis: str = "sky") -> xr.Dataset:
     """Join neighbouring pixels, or energy bins.
 
@@ -102,6 +104,7 @@ def downsample(ds: xr.Dataset, factor: int | tuple[int, int], *, axis: str = "sk
     return _dataset(variables, coords, ds)
 
 
+@recorded
 def resample_energy(ds: xr.Dataset, edges: Value) -> xr.Dataset:
     """Join energy bins.
 
@@ -170,6 +173,7 @@ def joined_edges(ds: xr.Dataset, groups: list[slice]) -> Floats:
     return np.asarray(edges[[groups[0].start, *(part.stop for part in groups)]])
 
 
+@recorded
 def group(ds: xr.Dataset, counts_off: float) -> xr.Dataset:
     """Join neighbouring energy bins until each holds enough off counts for WStat to be unbiased.
 
@@ -216,6 +220,7 @@ def group(ds: xr.Dataset, counts_off: float) -> xr.Dataset:
     return resample_energy(ds, edges[cuts])
 
 
+@recorded
 def to_image(ds: xr.Dataset, spectrum: Spectrum | None = None, *, keep_energy_true: bool = False) -> xr.Dataset:
     r"""Sum a dataset over energy.
 

@@ -19,6 +19,7 @@ from xonoff.geometry import map_dims, sky_dims, sky_grid
 from xonoff.observations import pointing as pointing_of
 from xonoff.off_regions import Weights, on_off_spectrum
 from xonoff.outlines import angular_width, axis_of, check_sky_region, overlap, samples, turned
+from xonoff.provenance import recorded
 from xonoff.region import inside, region_mask
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Position, Value, lonlat_in, value_in
@@ -54,15 +55,13 @@ def reflected_regions(
     sky : SkyGrid, optional
         Pixels of a map, ``ds.onoff.geom.sky``: off regions that reach off it, or hold no centre of a pixel, are left
         out.
-    number : int, optional
-        Take this many, evenly around the pointing with the on region as one more ("wobble"); those that are excluded
-        are left out. By default as many as fit, the next one beside the last.
-    max_number : int, optional
-        Take no more than this.
-    min_distance, min_distance_on : angle, deg
-        Least angle of turn between two neighbours, and in addition beside the on region; 0 and 0.1 rad by default.
-    increment : angle, deg
-        Turn where a place is excluded, to try again; 0.1 rad by default.
+    **options
+        ``number`` : take this many, evenly around the pointing with the on region as one more ("wobble"); those that
+        are excluded are left out. By default as many as fit, the next one beside the last.
+        ``max_number`` : take no more than this.
+        ``min_distance``, ``min_distance_on`` : least angle of turn (deg) between two neighbours, and in addition beside
+        the on region; 0 and 0.1 rad by default.
+        ``increment`` : turn (deg) where a place is excluded, to try again; 0.1 rad by default.
 
     Returns
     -------
@@ -99,6 +98,7 @@ def reflected_regions(
     return found
 
 
+@recorded
 def reflected_spectrum(
     ds: xr.Dataset,
     region: Any,

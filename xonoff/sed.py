@@ -21,6 +21,7 @@ from xonoff.likelihood import dataset_list, scale_of
 from xonoff.models import SkyModel, model_list, models_of, to_json
 from xonoff.models.free import follow, rules_of
 from xonoff.predict import BEYOND, Models, bins_of
+from xonoff.provenance import recorded
 from xonoff.sed_columns import labelled, reference_fluxes, with_fluxes
 from xonoff.source import Source, position_of, reach_of, reaches
 from xonoff.units import Value, floats_in, value_in
@@ -38,6 +39,7 @@ SAME = 1e-6
 SCAN, NEAR = np.arange(-4.0, 5.0), 0.4
 
 
+@recorded
 def flux_points(
     datasets: Datasets,
     models: Found = None,

@@ -12,6 +12,7 @@ from xonoff.duck import small_values
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import same_grid, sky_dims
 from xonoff.predict import Models, signal_of
+from xonoff.provenance import recorded
 from xonoff.schema import VARIABLES
 from xonoff.stats.threads import in_threads
 from xonoff.units import floats_in
@@ -25,6 +26,7 @@ SIDES = ("counts", "counts_off")
 MOST = 1e15
 
 
+@recorded
 def fake(ds: xr.Dataset, background: Any, seed: int | None = None, models: Models = None) -> xr.Dataset:
     r"""Dataset with simulated counts.
 
@@ -58,7 +60,7 @@ def fake(ds: xr.Dataset, background: Any, seed: int | None = None, models: Model
 
     See Also
     --------
-    asimov : the expectations in the place of draws.
+    asimov : The expectations in the place of draws.
 
     Notes
     -----
@@ -84,6 +86,7 @@ def fake(ds: xr.Dataset, background: Any, seed: int | None = None, models: Model
     return _with_counts(ds, background, models, partial(_draws, key=key), np.float32, {"seed": chosen})
 
 
+@recorded
 def asimov(ds: xr.Dataset, background: Any, models: Models = None) -> xr.Dataset:
     r"""Dataset whose counts are what models and background predict, without noise.
 

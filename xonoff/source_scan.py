@@ -25,6 +25,7 @@ from xonoff.models.integration import integral
 from xonoff.models.shapes import check_shape
 from xonoff.pattern import Patterns, folded
 from xonoff.predict import bins_of, chunks_of, signal_of
+from xonoff.provenance import recorded
 from xonoff.reach import CELL, own_grids, pixel_reach, without_sky
 from xonoff.schema import MASKS
 from xonoff.sed_columns import QUANTITIES, SUFFIXES, reference_fluxes, with_fluxes
@@ -54,6 +55,7 @@ class _Scan(NamedTuple):
     interpolation: Method
 
 
+@recorded
 def ts_map(
     ds: xr.Dataset,
     model: SkyModel,

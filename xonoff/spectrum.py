@@ -8,6 +8,7 @@ import xarray as xr
 from xonoff.errors import SchemaError
 from xonoff.geometry import map_dims, own_grid, sky_grid
 from xonoff.irf import at_position, containment, edisp_at
+from xonoff.provenance import recorded
 from xonoff.quantities import ON_OFF, background, effective_acceptance_off, livetime, usable
 from xonoff.region import region_center, region_mask, region_text
 from xonoff.schema import VARIABLES
@@ -17,6 +18,7 @@ __all__ = ["effective_area", "to_spectrum"]
 TEXT = np.dtypes.StringDType()
 
 
+@recorded
 def to_spectrum(ds: xr.Dataset, on_region: Any, *, containment_correction: bool = False) -> xr.Dataset:
     """Sum a map over a region.
 
@@ -91,6 +93,10 @@ def to_spectrum(ds: xr.Dataset, on_region: Any, *, containment_correction: bool 
 
 def effective_area(ds: xr.Dataset) -> xr.DataArray:
     """Effective area, ``exposure / livetime``.
+
+    Parameters
+    ----------
+    ds : Dataset
 
     Returns
     -------

@@ -29,7 +29,6 @@ import numpy as np
 import xarray as xr
 from tqdm.auto import tqdm
 
-import xonoff
 from xonoff.combine import Frame, Layout, in_turn
 from xonoff.errors import SchemaError
 from xonoff.geometry import Geom
@@ -38,6 +37,7 @@ from xonoff.io.folder import Folder
 from xonoff.io.groups import open_url, pack, publish, remove_group, seal_group, unpack
 from xonoff.io.objects import Objects
 from xonoff.io.runs import Run, naming, open_run
+from xonoff.provenance import made
 from xonoff.quantities import ON_OFF
 from xonoff.stacking import MASK_SUMS
 
@@ -142,17 +142,15 @@ class Plan:
         """What makes the result, as JSON."""
         layout = self.layout
         grids = {grid or "counts": [sky.cards, sky.shape] for grid, sky in layout.grids.items()}
-        return json.dumps(
-            {
-                "made_by": f"xonoff {xonoff.__version__}",
-                "function": "Archive.stack",
-                "archive": self.source.name,
-                "inputs": [run.obs_id for run in self.runs],
-                "parameters": {"grids": grids, "tile": {grid or "counts": n for grid, n in self.sides.items()}},
-                "runs_sha256": hashlib.sha256(repr([(run.group, run.seal) for run in self.runs]).encode()).hexdigest(),
-            },
-            default=str,
-        )
+        runs = repr([(run.group, run.seal) for run in self.runs]).encode()
+        tiles = {grid or "counts": n for grid, n in self.sides.items()}
+        return made(
+            "Archive.stack",
+            [run.obs_id for run in self.runs],
+            {"grids": grids, "tile": tiles},
+            archive=self.source.name,
+            runs_sha256=hashlib.sha256(runs).hexdigest(),
+        )["provenance"]
 
     def template(self) -> xr.Dataset:
         """Return the result with its coordinates and attributes, its cubes lazy zeros in the chunks of the tiles."""
@@ -329,7 +327,7 @@ def _write_template(template: xr.Dataset, target: Objects) -> dict[str, bytes]:
 def _is_same(one: str, other: str) -> bool:
     """Tell whether two stacks are of the same runs and parameters, whatever the archive is called."""
     try:
-        a, b = json.loads(one), json.loads(other)
+        [a], [b] = json.loads(one), json.loads(other)
         return bool({**a, "archive": ""} == {**b, "archive": ""})
     except (ValueError, TypeError):
         return False

@@ -17,7 +17,7 @@ from xonoff.errors import FormatError
 
 __all__ = ["BLOCK", "chunk_shape", "netcdf_encoding", "opened", "require_same", "storable", "zarr_encoding"]
 
-CHUNK = 4 * 2**20  # bytes; the largest chunk of an array in memory
+CHUNK = 16 * 2**20  # bytes; the largest chunk of an array in memory
 BLOCK = 64 * 2**20  # bytes; the largest dask block stored as one chunk
 
 STRING = np.dtypes.StringDType()
@@ -41,14 +41,14 @@ PathLike = str | os.PathLike[str]
 
 
 def chunk_shape(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Chunks for an array in memory: the longest axis is halved until a chunk has at most 4 MiB.
+    """Chunks for an array in memory: the longest axis is halved until a chunk has at most 16 MiB.
 
     Sky axes are the long ones, so a chunk is a tile of the sky through all or most energies.
 
     Examples
     --------
     >>> chunk_shape((30, 2000, 2000), 4)
-    (30, 125, 250)
+    (30, 250, 500)
     """
     chunk = [max(size, 1) for size in shape]
     while math.prod(chunk) * itemsize > CHUNK:

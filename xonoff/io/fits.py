@@ -26,7 +26,7 @@ from xonoff.io.bands import axis_cards, bands_table, fault, read_axes
 from xonoff.io.hdu import HDU, scan
 from xonoff.io.hdu_writer import HDUWriter
 from xonoff.io.lazy import ROUNDING, any_fault, drop_noise, elementwise, is_one, rounded, scaled, whole
-from xonoff.io.observations import gti_table, meta_table, models_table, read_gti, read_meta, read_models
+from xonoff.io.observations import gti_table, meta_table, read_gti, read_meta, read_texts, text_tables
 from xonoff.schema import AXES, CONVENTIONS, MASKS, VARIABLES, Variable, faults
 from xonoff.skygrid import SkyGrid
 from xonoff.units import unit_factor, value_in
@@ -88,8 +88,7 @@ def open_fits(path: str | os.PathLike[str], *, round_counts_off: bool = True, ch
     primary = hdus.get("")
     title = primary.cards.get("NAME") if primary is not None else None
     attrs = {"name": str(title) if title else Path(path).name.split(".")[0], "Conventions": CONVENTIONS}
-    if "MODELS" in hdus:
-        attrs["models"] = read_models(str(path), hdus["MODELS"])
+    attrs |= read_texts(str(path), hdus)
     ds = xr.Dataset(reader.variables, reader.coords, attrs)
     found = faults(ds)
     if found:
@@ -318,7 +317,7 @@ def _write(ds: xr.Dataset, maps: list["_Map"], file: BinaryIO) -> None:
     for part in maps:
         writer.image(part.hdu, part.data, {**part.cards, **creator})
         writer.table(f"{part.hdu}_BANDS", part.bands, part.bands_units, {**part.axis_cards, **creator})
-    for table in (gti_table(ds), meta_table(ds), models_table(ds)):
+    for table in (gti_table(ds), meta_table(ds), *text_tables(ds)):
         if table is not None:
             name, columns, column_units, cards = table
             writer.table(name, columns, column_units, {**cards, **creator})

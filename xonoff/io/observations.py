@@ -1,4 +1,4 @@
-"""What a FITS file says beside its maps: the tables ``GTI``, ``META_TABLE`` and ``MODELS``, read and written.
+"""What a FITS file says beside its maps: tables ``GTI``, ``META_TABLE`` and those of `TEXTS`, read and written.
 
 Times are datetime64[ns] on the TT clock, which has no leap seconds; FITS has seconds since a reference day on a clock
 that a card names.
@@ -17,10 +17,13 @@ from xonoff.io.hdu import HDU
 from xonoff.schema import AXES, VARIABLES
 from xonoff.units import unit_factor
 
-__all__ = ["gti_table", "meta_table", "models_table", "read_gti", "read_meta", "read_models"]
+__all__ = ["TEXTS", "gti_table", "meta_table", "read_gti", "read_meta", "read_texts", "text_tables"]
 
 EPOCH = 40587  # MJD of 1970-01-01
 DAY = 86_400_000_000_000  # ns
+
+#: Attributes of a dataset that are kept, each as a table of the same name.
+TEXTS = ("models", "provenance", "correlated")
 
 #: Name, columns, their units, and cards of a table.
 Table = tuple[str, dict[str, npt.NDArray[Any]], dict[str, str], Mapping[str, Any]]
@@ -118,21 +121,30 @@ def meta_table(ds: xr.Dataset) -> Table | None:
     return ("META_TABLE", columns, units, {}) if columns else None
 
 
-def models_table(ds: xr.Dataset) -> Table | None:
-    """Return the text of the sky models as the one row of a table; it is ASCII, as JSON may be."""
-    text = ds.attrs.get("models")
-    if not text:
-        return None
-    if not isinstance(text, str) or not text.isascii() or not text.isprintable():
-        raise SchemaError("attrs['models']: printable ASCII text accepted: use ds.onoff.assign_models")
-    return "MODELS", {"TEXT": np.array([text])}, {}, {}
+def text_tables(ds: xr.Dataset) -> list[Table]:
+    """Return the attributes of `TEXTS`, each as the one row of a table; they are ASCII, as JSON may be."""
+    tables: list[Table] = []
+    for name in TEXTS:
+        text = ds.attrs.get(name)
+        if not text:
+            continue
+        if not isinstance(text, str) or not text.isascii() or not text.isprintable():
+            use = "use ds.onoff.assign_models" if name == "models" else "drop it"
+            raise SchemaError(f"attrs[{name!r}]: printable ASCII text accepted: {use}")
+        tables.append((name.upper(), {"TEXT": np.array([text])}, {}, {}))
+    return tables
 
 
-def read_models(path: str, hdu: HDU) -> str:
-    """Text of the sky models; it is not looked into here."""
-    column = np.asarray(hdu.table().get("TEXT", []))
-    if column.shape != (1,) or column.dtype.kind not in "US":
-        raise FormatError(
-            f"{path}: HDU MODELS: {column.dtype} of shape {column.shape} found, one text in TEXT accepted"
-        )
-    return str(column.astype(str)[0])
+def read_texts(path: str, hdus: Mapping[str, HDU]) -> dict[str, str]:
+    """Attributes of `TEXTS`; they are not looked into here."""
+    found = {}
+    for name in TEXTS:
+        if name.upper() not in hdus:
+            continue
+        column = np.asarray(hdus[name.upper()].table().get("TEXT", []))
+        if column.shape != (1,) or column.dtype.kind not in "US":
+            raise FormatError(
+                f"{path}: HDU {name.upper()}: {column.dtype} of shape {column.shape} found, one text in TEXT accepted"
+            )
+        found[name] = str(column.astype(str)[0])
+    return found

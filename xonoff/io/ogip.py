@@ -33,7 +33,7 @@ from xonoff.errors import FormatError, XonoffError
 from xonoff.io.bands import fault
 from xonoff.io.hdu import HDU
 from xonoff.io.hdu_writer import HDUWriter
-from xonoff.io.observations import gti_table, meta_table, models_table, read_gti, read_meta, read_models
+from xonoff.io.observations import gti_table, meta_table, read_gti, read_meta, read_texts, text_tables
 from xonoff.io.ogip_checks import check_channels, check_content, check_writable, is_file_name, read_channels
 from xonoff.io.ogip_files import COMPANIONS, LINKS, SET, companion_name, publishing
 from xonoff.io.ogip_region import read_region, region_table
@@ -154,7 +154,7 @@ def _write_spectrum(
         writer.primary({**primary, "NAME": name, **_position_cards(ds)})
         writer.table("SPECTRUM", columns, {"COUNTS": "count"}, cards)
         write_ebounds(writer, ds)
-        for table in (gti_table(ds), *((meta_table(ds), models_table(ds), region_table(ds)) if links else ())):
+        for table in (gti_table(ds), *((meta_table(ds), *text_tables(ds), region_table(ds)) if links else ())):
             if table is not None:
                 title, values, column_units, table_cards = table
                 writer.table(title, values, column_units, table_cards)
@@ -274,8 +274,7 @@ def open_ogip(path: str | os.PathLike[str], *, checksum: bool = False) -> xr.Dat
         coords |= read_region(hdus["REGION"])
     coords |= _position(cards)
     attrs = {"name": str(cards.get("NAME") or path.name.split(".")[0]), "Conventions": CONVENTIONS}
-    if "MODELS" in hdus:
-        attrs["models"] = read_models(str(path), hdus["MODELS"])
+    attrs |= read_texts(str(path), hdus)
     data = {name: _variable(name, variables[name]) for name in VARIABLES if name in variables}
     ds = xr.Dataset(data, coords, attrs)
     found = faults(ds)

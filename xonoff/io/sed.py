@@ -25,6 +25,7 @@ from xonoff.io.atomic import replacing
 from xonoff.io.ecsv import Table, ecsv_text, read_ecsv
 from xonoff.io.hdu import scan
 from xonoff.io.hdu_writer import HDUWriter
+from xonoff.io.observations import TEXTS, read_texts, text_tables
 from xonoff.io.yamlfile import at
 from xonoff.sed_columns import FLUXES, QUANTITIES, SUFFIXES, labelled, with_fluxes
 from xonoff.units import unit_factor
@@ -102,14 +103,18 @@ def write_sed(
             meta[key] = points.attrs[name]
     if "n_sigma_ul" in points.attrs:
         meta["UL_CONF"] = math.erf(float(points.attrs["n_sigma_ul"]) / math.sqrt(2))
+    texts = text_tables(points)
     with replacing(target, overwrite) as part:
         if suffix in ECSV:
+            meta |= {name: str(column["TEXT"][0]) for name, column, _, _ in texts}
             part.write_text(ecsv_text(columns, units, meta), encoding="utf-8")
         else:
             with open(part, "w+b") as file:
                 writer = HDUWriter(file)
                 writer.primary({})
                 writer.table(HDU, columns, units, meta)
+                for name, text, _, _ in texts:
+                    writer.table(name, text, {}, {})
 
 
 def read_sed(path: str | os.PathLike[str]) -> xr.Dataset:
@@ -208,14 +213,17 @@ def _suffix(path: Path) -> str:
 
 def _read_fits(path: Path) -> Table:
     """Columns, units and cards of the table of flux points."""
-    tables = [hdu for hdu in scan(path) if hdu.kind == "table" and hdu.cards.get("XTENSION") == "BINTABLE"]
+    hdus = scan(path)
+    tables = [hdu for hdu in hdus if hdu.kind == "table" and hdu.cards.get("XTENSION") == "BINTABLE"]
     named = [hdu for hdu in tables if hdu.name == HDU] or [h for h in tables if {"e_ref", "e_min"} & set(h.units)]
     if not named:
         raise FormatError(
             f"{path}: no table {HDU}, and none with a column e_ref or e_min found, one accepted: is it a file of flux "
             "points?"
         )
-    return named[0].table(), named[0].units, dict(named[0].cards)
+    texts = read_texts(str(path), {hdu.name: hdu for hdu in hdus})
+    meta = {**named[0].cards, **{name.upper(): text for name, text in texts.items()}}
+    return named[0].table(), named[0].units, meta
 
 
 def _checked(columns: Mapping[str, npt.NDArray[Any]], units: Mapping[str, str]) -> Arrays:
@@ -254,6 +262,7 @@ def _attrs(meta: Mapping[str, Any], kind: str) -> dict[str, Any]:
     if isinstance(meta.get("SOURCE"), str):
         attrs["source"] = meta["SOURCE"]
     attrs["sed_type"] = kind
+    attrs |= {name: meta[name.upper()] for name in TEXTS if isinstance(meta.get(name.upper()), str)}
     for key, name in (("N_SIGMA", "n_sigma"), ("UL_CONF", "n_sigma_ul")):
         value = meta.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < np.inf:

@@ -3,7 +3,7 @@
 from xonoff.stats.intervals import excess_errors, feldman_cousins, rolke, upper_limit
 from xonoff.stats.pvalues import p_value, significance
 from xonoff.stats.sensitivity import excess_for_significance
-from xonoff.stats.wstat import alpha, background, excess, li_ma, wstat, wstat_mu_off, wstat_sum
+from xonoff.stats.wstat import alpha, background, excess, excess_significance, li_ma, wstat, wstat_mu_off, wstat_sum
 
 __all__ = [
     "alpha",
@@ -11,6 +11,7 @@ __all__ = [
     "excess",
     "excess_errors",
     "excess_for_significance",
+    "excess_significance",
     "feldman_cousins",
     "li_ma",
     "p_value",

@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from xonoff.stats.threads import in_threads
 
-__all__ = ["alpha", "background", "excess", "li_ma", "wstat", "wstat_mu_off", "wstat_sum"]
+__all__ = ["alpha", "background", "excess", "excess_significance", "li_ma", "wstat", "wstat_mu_off", "wstat_sum"]
 
 FloatArray = NDArray[np.float64]
 
@@ -223,6 +223,32 @@ def excess(n_on: ArrayLike, n_off: ArrayLike, a_on: ArrayLike, a_off: ArrayLike)
     from xonoff.stats import kernels
 
     return _elementwise(kernels.excess, n_on, n_off, a_on, a_off, keep_float32=True)
+
+
+def excess_significance(n_on: ArrayLike, n_off: ArrayLike, a_on: ArrayLike, a_off: ArrayLike) -> FloatArray:
+    """Give the significance of the excess, `li_ma`, from acceptances.
+
+    Parameters
+    ----------
+    n_on, n_off : array_like
+        Counts in the on and in the off region.
+    a_on, a_off : array_like
+        As for `alpha`.
+
+    Returns
+    -------
+    ndarray of float64, of the broadcast shape
+        ``li_ma(n_on, n_off, alpha)``, without arrays in between.
+
+    Examples
+    --------
+    >>> from xonoff.stats import excess_significance
+    >>> excess_significance([100, 3, 5], 100, 1.0, [10.0, 10.0, 0.0]).round(4)
+    array([14.8789, -2.5141,     nan])
+    """
+    from xonoff.stats import kernels
+
+    return _elementwise(kernels.excess_significance, n_on, n_off, a_on, a_off, keep_float32=True)
 
 
 def wstat_sum(
