@@ -233,3 +233,109 @@ def test_residuals_where_there_is_nothing(ds: xr.Dataset) -> None:
         ds.onoff.plot_residuals("sigma")
     with pytest.raises(xonoff.GeometryError, match="reaches off the map"):
         ds.onoff.plot_residuals(region=CirclePixelRegion(PixCoord(0, 0), 5))
+
+
+# -- grids, options, style --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{"projection": "CAR"}, {"projection": "TAN"}, {"frame": "galactic"}])
+@pytest.mark.parametrize("grid", ["icrs", "fk5", "galactic", True])
+def test_a_grid_in_any_frame_on_any_map(options: dict, grid: str | bool) -> None:
+    ds = cube((83.6, 20.0), width=4.0, pixel_size=0.1, **options)
+    own = ds.onoff.geom.sky.frame
+    ax = ds.onoff.plot.counts(grid=grid)
+    ax.figure.canvas.draw()
+    overlays = [coords for coords in ax._all_coords if coords is not ax.coords]
+    if grid in (True, own):
+        assert not overlays
+        assert all(axis._grid_lines_kwargs["visible"] for axis in ax.coords)
+        return
+    (over,) = overlays
+    assert [axis.get_axislabel_position() for axis in over] == [["t"], ["r"]]
+    names = [axis.get_axislabel() for axis in over]
+    assert names == ["Galactic longitude", "Galactic latitude"] or names == ["Right ascension", "Declination"]
+    assert (names[0] == "Galactic longitude") == (grid == "galactic")
+    marks = over[0]._ticks  # those of longitude, at the top of the map
+    assert len(marks.world["t"]) >= 2
+    for pixel, angle in zip(marks.pixel["t"], marks.world["t"], strict=True):
+        lon, lat = ds.onoff.geom.sky.pixel_to_sky(*pixel)
+        found = SkyCoord(lon, lat, unit="deg", frame=own).transform_to(grid).spherical.lon.deg
+        assert (found - angle + 180) % 360 - 180 == pytest.approx(0, abs=1e-3)
+
+
+def test_grids_of_the_whole_sky_and_around_poles() -> None:
+    whole = cube((0, 0), width=(360, 180), pixel_size=4.0, projection="AIT", frame="galactic")
+    ax = whole.onoff.plot.counts(grid="icrs")
+    assert ax.get_xlabel() == "Right ascension (ICRS)"
+    sky = whole.onoff.geom.sky
+    marks = {
+        text.get_text(): SkyCoord(*sky.pixel_to_sky(*text.get_position()), unit="deg", frame="galactic")
+        for text in ax.texts
+    }
+    assert abs(marks["120°"].icrs.ra.deg - 120) < 1e-6
+    assert abs(marks["120°"].icrs.dec.deg) < 1e-6
+    pole = cube((192.86, 27.13), width=4.0, pixel_size=0.1, projection="TAN")
+    ax = pole.onoff.plot.counts(grid="galactic")
+    assert ax.get_xlabel() == "Right ascension (ICRS)"
+    assert {"89°", "88.5°", "0°", "180°"} <= {text.get_text() for text in ax.texts}
+    north = cube((10, 89.5), width=4.0, pixel_size=0.1, projection="TAN")
+    ax = north.onoff.plot.counts(grid="galactic")
+    assert [coords[0].get_axislabel() for coords in ax._all_coords[1:]] == ["Galactic longitude"]
+    for drawn in (ax, pole.onoff.plot.excess(grid=True)):
+        drawn.figure.canvas.draw()
+
+
+def test_a_grid_needs_axes_of_the_sky(ds: xr.Dataset) -> None:
+    with pytest.raises(xonoff.GeometryError, match="grid: axes without WCS found"):
+        ds.onoff.plot.counts(ax=plt.figure().add_subplot(), grid=True)
+
+
+def test_what_is_off_the_sky_is_white_and_what_is_masked_grey() -> None:
+    whole = cube((0, 0), width=(360, 180), pixel_size=4.0, projection="AIT")
+    ax = whole.assign(mask_safe=whole.counts > 9).onoff.plot.counts()
+    figure = ax.figure
+    figure.canvas.draw()
+    pixels = np.asarray(figure.canvas.buffer_rgba())[::-1, :, :3]
+    ny, nx = whole.onoff.geom.sky.shape
+    for (x, y), colour in (((2, 2), (255, 255, 255)), ((nx / 2 - 8.2, ny / 2 - 4.3), (211, 211, 211))):
+        column, row = (round(float(p)) for p in ax.transData.transform((x, y)))
+        assert tuple(pixels[row, column]) == colour
+    assert not cube((0, 0), width=4.0, pixel_size=0.1, projection="TAN").onoff.plot.counts().collections
+
+
+def test_options_reach_every_map(ds: xr.Dataset) -> None:
+    from xonoff.models import PointSource, PowerLaw1D, SkyModel
+
+    crab = SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6), PointSource(*xonoff.tutorial.SOURCE))
+    carried = ds.onoff.assign_models(crab)
+    options = {"sources": True, "regions": REGION, "scale_bar": "0.5 deg", "psf": True, "grid": "galactic"}
+    maps = [getattr(carried.onoff.plot, name)(**options) for name in ("counts", "excess", "significance")]
+    maps += [carried.onoff.plot.residuals(**options), carried.onoff.plot.residuals(region=REGION, **options)[0]]
+    maps += carried.onoff.plot.peek(**options).axes[:1]
+    for ax in maps:
+        assert {"crab", "0.5 deg", "PSF 68 %"} <= {text.get_text() for text in ax.texts}
+        ax.figure.canvas.draw()
+    assert "crab" not in {text.get_text() for text in ds.onoff.plot.counts(sources=True).texts}
+    assert "crab" in {text.get_text() for text in ds.onoff.plot.counts(sources=crab).texts}
+
+
+def test_spectra_take_the_style_of_errorbar(ds: xr.Dataset) -> None:
+    ax = ds.onoff.plot.spectrum(color="tab:red", capsize=3, linestyle="-")
+    series = [container[0] for container in ax.containers]
+    assert [container.get_label() for container in ax.containers] == ["counts", "background", "excess"]
+    assert {line.get_color() for line in series} == {"tab:red"}
+    assert {line.get_linestyle() for line in series} == {"-"}
+    np.testing.assert_array_equal(series[0].get_ydata(), ds.counts.where(ds.mask_safe, 0).sum(("lat", "lon")))
+    assert (ax.get_xscale(), ax.get_xlabel()) == ("log", "Energy (TeV)")
+    (points,) = xonoff.plot.residual_spectrum(ds, marker="s", color="tab:blue").containers
+    assert (points[0].get_marker(), points[0].get_color()) == ("s", "tab:blue")
+    (points,) = ds.onoff.to_spectrum(REGION).onoff.plot_residuals(color="tab:green").containers
+    assert points[0].get_color() == "tab:green"
+
+
+def test_the_colour_of_overlays_stands_out(ds: xr.Dataset) -> None:
+    for name, colour in (("counts", "white"), ("significance", "black")):
+        ax = getattr(ds.onoff.plot, name)(scale_bar="0.5 deg")
+        (bar,) = ax.lines
+        assert bar.get_color() == colour
+        assert bar.get_path_effects()

@@ -5,6 +5,8 @@ Each dataset is a plain `xarray.Dataset`; importing xonoff registers the accesso
 
 __version__ = "0.1.0"
 
+from typing import TYPE_CHECKING
+
 from xonoff import masks, psf, stats, tutorial
 from xonoff.accessor import OnOffAccessor
 from xonoff.axes import energy_edges
@@ -28,15 +30,44 @@ from xonoff.off_regions import on_off_spectrum
 from xonoff.pairs import from_on_off_pair
 from xonoff.reflected import reflected_regions, reflected_spectrum
 from xonoff.skygrid import SkyGrid
+from xonoff.typed import OnOffDataset
 from xonoff.validity import validate
+from xonoff.versions import show_versions
+
+if TYPE_CHECKING:  # what `__getattr__` imports when it is asked for
+    from xonoff import interop, models, plot
+    from xonoff.archive import Archive
+    from xonoff.backgrounds import adaptive_ring_background, ring_background
+    from xonoff.calibration import calibrate
+    from xonoff.correlation import correlate, excess_map
+    from xonoff.error_band import integral_flux, spectrum_band
+    from xonoff.exclusion import exclusion_mask
+    from xonoff.fit_plot import plot_contour, plot_profile
+    from xonoff.fit_result import FitResult
+    from xonoff.fitting import fit
+    from xonoff.histogram import plot_significance, significance_histogram
+    from xonoff.interactive import explore
+    from xonoff.io.sed import read_sed, write_sed
+    from xonoff.joint import joint_map
+    from xonoff.likelihood import Likelihood
+    from xonoff.low_counts import norm_bias
+    from xonoff.map_plot import sky_map
+    from xonoff.peaks import find_peaks
+    from xonoff.predictor import Predictor
+    from xonoff.profiles import stat_contour, stat_profile
+    from xonoff.region_plot import plot_regions
+    from xonoff.sed import flux_points
+    from xonoff.sed_plot import plot_spectrum
+    from xonoff.source_scan import ts_map
+    from xonoff.ts import source_ts
 
 
 def __getattr__(name: str) -> object:
     """Import what needs astropy.modeling when it is asked for, for that takes longer than all the rest."""
     import importlib
 
-    if name == "models":
-        return importlib.import_module("xonoff.models")
+    if name in ("interop", "models", "plot"):
+        return importlib.import_module(f"xonoff.{name}")
     modules = {
         "Archive": "archive",
         "FitResult": "fit_result",
@@ -47,6 +78,7 @@ def __getattr__(name: str) -> object:
         "correlate": "correlation",
         "excess_map": "correlation",
         "exclusion_mask": "exclusion",
+        "explore": "interactive",
         "fit": "fitting",
         "joint_map": "joint",
         "norm_bias": "low_counts",
@@ -61,6 +93,7 @@ def __getattr__(name: str) -> object:
         "read_sed": "io.sed",
         "ring_background": "backgrounds",
         "significance_histogram": "histogram",
+        "sky_map": "map_plot",
         "source_ts": "ts",
         "stat_contour": "profiles",
         "stat_profile": "profiles",
@@ -71,6 +104,11 @@ def __getattr__(name: str) -> object:
     if name in modules:
         return getattr(importlib.import_module(f"xonoff.{modules[name]}"), name)
     raise AttributeError(f"module 'xonoff' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """Public names, also those that are imported when they are asked for."""
+    return sorted(__all__)
 
 
 __all__ = [
@@ -85,6 +123,7 @@ __all__ = [
     "ModelError",
     "NoOffRegionsWarning",
     "OnOffAccessor",
+    "OnOffDataset",
     "Predictor",
     "ResponseGeom",
     "SchemaError",
@@ -98,6 +137,8 @@ __all__ = [
     "energy_edges",
     "excess_map",
     "exclusion_mask",
+    "explore",
+    "find_peaks",
     "fit",
     "flux_points",
     "from_dict",
@@ -106,6 +147,7 @@ __all__ = [
     "from_map_dataset",
     "from_on_off_pair",
     "integral_flux",
+    "interop",
     "joint_map",
     "masks",
     "models",
@@ -113,6 +155,7 @@ __all__ = [
     "on_off_spectrum",
     "open_dataset",
     "open_datasets",
+    "plot",
     "plot_contour",
     "plot_profile",
     "plot_regions",
@@ -124,7 +167,9 @@ __all__ = [
     "reflected_spectrum",
     "ring_background",
     "save_datasets",
+    "show_versions",
     "significance_histogram",
+    "sky_map",
     "source_ts",
     "spectrum_band",
     "stack",

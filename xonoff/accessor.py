@@ -11,14 +11,20 @@ import xarray as xr
 from astropy.io.fits import HDUList
 from astropy.wcs import WCS
 
-from xonoff import combine, create, cutout, geometry, masks, provenance, quantities, rebin, spectrum, summary, validity
+from xonoff import combine, cutout, geometry, masks, provenance, quantities, rebin, spectrum, summary, validity
+from xonoff.create import copy as copy_of
+from xonoff.create import to_map_dataset
 from xonoff.estimates import Estimates
 from xonoff.io import fits, hdulist, ogip, project, store
+from xonoff.typed import OnOffDataset
 from xonoff.units import Position, Value
 
 if TYPE_CHECKING:
     from astropy.table import Table
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
+    from xonoff.map_plot import MapOptions
     from xonoff.models import SkyModel
     from xonoff.plot import Plots
     from xonoff.predict import Models, Options
@@ -271,39 +277,39 @@ class OnOffAccessor(Estimates):
         position: Position,
         width: Value | tuple[Value, Value],
         mode: Literal["trim", "partial", "strict"] = "trim",
-    ) -> xr.Dataset:
+    ) -> OnOffDataset:
         """Cut out the pixels around a position. See `xonoff.cutout.cutout`."""
         return cutout.cutout(self._ds, position, width, mode)
 
-    def sel(self, position: Position) -> xr.Dataset:
+    def sel(self, position: Position) -> OnOffDataset:
         """Pixels that hold some positions. See `xonoff.cutout.sel`."""
         return cutout.sel(self._ds, position)
 
-    def slice_by_energy(self, lo: Value | None = None, hi: Value | None = None) -> xr.Dataset:
+    def slice_by_energy(self, lo: Value | None = None, hi: Value | None = None) -> OnOffDataset:
         """Keep the energy bins within a range. See `xonoff.cutout.slice_by_energy`."""
         return cutout.slice_by_energy(self._ds, lo, hi)
 
-    def pad(self, n: int | tuple[int, int]) -> xr.Dataset:
+    def pad(self, n: int | tuple[int, int]) -> OnOffDataset:
         """Add empty pixels around a map. See `xonoff.cutout.pad`."""
         return cutout.pad(self._ds, n)
 
-    def downsample(self, factor: int | tuple[int, int], *, axis: Literal["sky", "energy"] = "sky") -> xr.Dataset:
+    def downsample(self, factor: int | tuple[int, int], *, axis: Literal["sky", "energy"] = "sky") -> OnOffDataset:
         """Join neighbouring pixels, or energy bins. See `xonoff.rebin.downsample`."""
         return rebin.downsample(self._ds, factor, axis=axis)
 
-    def resample_energy(self, edges: Value) -> xr.Dataset:
+    def resample_energy(self, edges: Value) -> OnOffDataset:
         """Join energy bins. See `xonoff.rebin.resample_energy`."""
         return rebin.resample_energy(self._ds, edges)
 
-    def group(self, counts_off: float) -> xr.Dataset:
+    def group(self, counts_off: float) -> OnOffDataset:
         """Join energy bins until each holds enough off counts. See `xonoff.rebin.group`."""
         return rebin.group(self._ds, counts_off)
 
-    def to_image(self, spectrum: rebin.Spectrum | None = None, *, keep_energy_true: bool = False) -> xr.Dataset:
+    def to_image(self, spectrum: rebin.Spectrum | None = None, *, keep_energy_true: bool = False) -> OnOffDataset:
         """Sum over energy. See `xonoff.rebin.to_image`."""
         return rebin.to_image(self._ds, spectrum, keep_energy_true=keep_energy_true)
 
-    def to_spectrum(self, on_region: Any, *, containment_correction: bool = False) -> xr.Dataset:
+    def to_spectrum(self, on_region: Any, *, containment_correction: bool = False) -> OnOffDataset:
         """Sum a map over a region. See `xonoff.spectrum.to_spectrum`."""
         return spectrum.to_spectrum(self._ds, on_region, containment_correction=containment_correction)
 
@@ -312,37 +318,37 @@ class OnOffAccessor(Estimates):
         """``exposure / livetime``, m2. See `xonoff.spectrum.effective_area`."""
         return spectrum.effective_area(self._ds)
 
-    def to_map_dataset(self) -> xr.Dataset:
+    def to_map_dataset(self) -> OnOffDataset:
         """Replace off counts by the background that they make. See `xonoff.create.to_map_dataset`."""
-        return create.to_map_dataset(self._ds)
+        return to_map_dataset(self._ds)
 
-    def copy(self, name: str | None = None) -> xr.Dataset:
+    def copy(self, name: str | None = None) -> OnOffDataset:
         """Copy with arrays of its own, under a new name. See `xonoff.create.copy`."""
-        return create.copy(self._ds, name)
+        return copy_of(self._ds, name)
 
-    def stack(self, other: xr.Dataset) -> xr.Dataset:
+    def stack(self, other: xr.Dataset) -> OnOffDataset:
         """Add another dataset, on the geometry of this one. See `xonoff.combine.stack`."""
         return combine.stack([self._ds, other], self.geom)
 
-    def to_masked(self) -> xr.Dataset:
+    def to_masked(self) -> OnOffDataset:
         """Apply ``mask_safe``. See `xonoff.combine.to_masked`."""
         return combine.to_masked(self._ds)
 
     # -- models: see xonoff.models --
 
-    def assign_models(self, models: "SkyModel | Iterable[SkyModel] | None") -> xr.Dataset:
+    def assign_models(self, models: "SkyModel | Iterable[SkyModel] | None") -> OnOffDataset:
         """Carry sky models along. See `xonoff.models.assign_models`."""
         from xonoff.models import assign_models
 
         return assign_models(self._ds, models)
 
-    def fake(self, background: Any, seed: int | None = None, models: "Models" = None) -> xr.Dataset:
+    def fake(self, background: Any, seed: int | None = None, models: "Models" = None) -> OnOffDataset:
         """Simulate the counts of models and a background. See `xonoff.simulate.fake`."""
         from xonoff import simulate
 
         return simulate.fake(self._ds, background, seed, models)
 
-    def asimov(self, background: Any, models: "Models" = None) -> xr.Dataset:
+    def asimov(self, background: Any, models: "Models" = None) -> OnOffDataset:
         """Set the counts to what models and a background predict. See `xonoff.simulate.asimov`."""
         from xonoff import simulate
 
@@ -403,14 +409,17 @@ class OnOffAccessor(Estimates):
         smooth: Value | None = "0.1 deg",
         region: Any = None,
         models: "Models" = None,
-        **options: Any,
-    ) -> Any:
+        *,
+        ax: "Axes | None" = None,
+        ax_spectrum: "Axes | None" = None,
+        **options: "Unpack[MapOptions]",
+    ) -> "Axes | tuple[Axes, Axes]":
         """Map of residuals, and with a region their spectrum. See `xonoff.plot.Plots.residuals`."""
-        return self.plot.residuals(method, smooth, region, models, **options)
+        return self.plot.residuals(method, smooth, region, models, ax=ax, ax_spectrum=ax_spectrum, **options)
 
-    def peek(self) -> "object":
+    def peek(self, **options: "Unpack[MapOptions]") -> "Figure":
         """Counts, excess and significance maps and the spectrum in one figure. See `xonoff.plot.Plots.peek`."""
-        return self.plot.peek()
+        return self.plot.peek(**options)
 
     def __repr__(self) -> str:
         """Return axes, sky and masks in words."""

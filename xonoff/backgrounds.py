@@ -168,7 +168,8 @@ def adaptive_ring_background(
 def is_correlated(ds: xr.Dataset) -> bool:
     """Tell whether the off counts of neighbours share events, as those of a ring do.
 
-    The mark is ``correlated`` in the attributes of ``counts_off``, and in those of the dataset, which outlive stacking and files.
+    The mark is ``correlated`` in the attributes of ``counts_off``, and in those of the dataset, which outlive stacking
+    and files.
 
     Examples
     --------

@@ -37,9 +37,8 @@ def calibrate(
 
     Parameters
     ----------
-    datasets, models, **options
-        As for `xonoff.fit`; ties and interpolation are those of the simulations too. Fits start at the truth. A prior
-        is part of the fit, not of the simulations, whose alpha is at the scale that is its mean.
+    datasets, models
+        As for `xonoff.fit`.
     n : int
         Number of simulations.
     seed : int
@@ -47,6 +46,9 @@ def calibrate(
     background : DataArray, array_like, number, or list of these
         Counts expected in the on region, one for each dataset, see `xonoff.simulate.fake`; by default the background
         of the data, profiled with the models.
+    **options
+        As for `xonoff.fit`; ties and interpolation are those of the simulations too. Fits start at the truth. A prior
+        is part of the fit, not of the simulations, whose alpha is at the scale that is its mean.
 
     Returns
     -------
@@ -57,10 +59,6 @@ def calibrate(
         the share of toys within one error of the truth. Toys whose fit has failed are NaN, and no part of these, nor
         are parameters at a bound.
 
-    Notes
-    -----
-    A terminal or notebook shows a progress bar.
-
     Raises
     ------
     ModelError
@@ -70,6 +68,10 @@ def calibrate(
     -----
     LowCountsWarning
         Once, if the truth would be fitted with a bias.
+
+    Notes
+    -----
+    A terminal or notebook shows a progress bar.
 
     Examples
     --------

@@ -24,6 +24,7 @@ from xonoff.provenance import made
 from xonoff.schema import GRIDS, VARIABLES
 from xonoff.skygrid import SkyGrid
 from xonoff.stacking import MASK_SUMS, Arrays, Rule, bins_of, on_off_arrays, response_arrays, rules_of
+from xonoff.typed import on_off
 
 __all__ = ["Frame", "Layout", "in_turn", "stack", "to_masked"]
 
@@ -39,6 +40,7 @@ POSITION = ("lat", "lon", "region", "region_off")
 BATCH = 8
 
 
+@on_off
 def stack(datasets: Iterable[xr.Dataset], geom: Geom | None = None) -> xr.Dataset:
     """Sum datasets, in any order and grouping.
 
@@ -95,6 +97,7 @@ def stack(datasets: Iterable[xr.Dataset], geom: Geom | None = None) -> xr.Datase
     return layout.dataset(*in_turn(one_by_one, layout))
 
 
+@on_off
 def to_masked(ds: xr.Dataset) -> xr.Dataset:
     """Apply ``mask_safe``: the dataset as a stack sees it, zero outside the mask and in invalid bins; see `stack`."""
     return stack([ds])

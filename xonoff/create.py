@@ -18,6 +18,7 @@ from xonoff.provenance import recorded
 from xonoff.quantities import ON_OFF, background, on_bins
 from xonoff.schema import CONVENTIONS, VARIABLES
 from xonoff.skygrid import SkyGrid
+from xonoff.typed import on_off
 from xonoff.units import Value, value_in
 
 __all__ = ["ResponseGeom", "copy", "create", "from_geoms", "from_map_dataset", "to_map_dataset"]
@@ -50,6 +51,7 @@ class ResponseGeom:
     axes: dict[str, Value] = field(default_factory=dict)
 
 
+@on_off
 def create(
     geom: Geom,
     *,
@@ -113,6 +115,7 @@ def create(
     return ds.assign_coords({key: xr.Variable("gti", none, attrs) for key in ("gti_start", "gti_stop")})
 
 
+@on_off
 def from_geoms(
     geom: Geom,
     geom_exposure: ResponseGeom | None = None,
@@ -259,6 +262,7 @@ def to_map_dataset(ds: xr.Dataset) -> xr.Dataset:
     return ds.drop_vars(ON_OFF[1:]).assign(background=template)
 
 
+@on_off
 def copy(ds: xr.Dataset, name: str | None = None) -> xr.Dataset:
     """Copy of a dataset with arrays of its own, under a new name if one is given.
 

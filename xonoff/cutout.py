@@ -16,6 +16,7 @@ from xonoff.masks import bins_within
 from xonoff.quantities import mask
 from xonoff.schema import GRIDS, VARIABLES
 from xonoff.skygrid import SkyGrid
+from xonoff.typed import on_off
 from xonoff.units import Position, Value, lonlat_in, value_in
 
 __all__ = ["cut_response", "cutout", "pad", "sel", "slice_by_energy"]
@@ -24,6 +25,7 @@ MODES = ("trim", "partial", "strict")
 Pair = tuple[int, int]
 
 
+@on_off
 def cutout(ds: xr.Dataset, position: Position, width: Value | tuple[Value, Value], mode: str = "trim") -> xr.Dataset:
     """Cut out the pixels around a position, as astropy's ``Cutout2D`` does.
 
@@ -89,6 +91,7 @@ def cutout(ds: xr.Dataset, position: Position, width: Value | tuple[Value, Value
     return _padded(part, before, (shape[0] - small[0].stop, shape[1] - small[1].stop))
 
 
+@on_off
 def sel(ds: xr.Dataset, position: Position) -> xr.Dataset:
     """Pixels that hold some positions.
 
@@ -139,6 +142,7 @@ def sel(ds: xr.Dataset, position: Position) -> xr.Dataset:
     return ds.isel(index).unify_chunks()
 
 
+@on_off
 def slice_by_energy(ds: xr.Dataset, lo: Value | None = None, hi: Value | None = None) -> xr.Dataset:
     """Keep the energy bins that lie within a range with both edges.
 
@@ -170,6 +174,7 @@ def slice_by_energy(ds: xr.Dataset, lo: Value | None = None, hi: Value | None = 
     return ds.isel(energy=slice(int(kept[0]), int(kept[-1]) + 1))
 
 
+@on_off
 def pad(ds: xr.Dataset, n: int | Pair) -> xr.Dataset:
     """Add pixels around a map that hold nothing: no counts, no exposure, outside the masks.
 

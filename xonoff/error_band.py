@@ -90,10 +90,12 @@ def integral_flux(
 
     Parameters
     ----------
-    models, source, covariance
+    models, source
         As for `spectrum_band`.
     edges : array_like, TeV
         Edges of one bin or more, increasing.
+    covariance
+        As for `spectrum_band`.
 
     Returns
     -------

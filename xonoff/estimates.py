@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 import xarray as xr
 
+from xonoff.typed import OnOffDataset
 from xonoff.units import Position, Value
 
 if TYPE_CHECKING:
@@ -73,13 +74,13 @@ class Estimates:
         source: str | None = None,
         energy_edges: Value | None = None,
         **options: Any,
-    ) -> xr.Dataset:
+    ) -> OnOffDataset:
         """Flux of a source in bins of energy; the pixels that it reaches are read. See `xonoff.sed.flux_points`."""
         from xonoff import sed
 
         return sed.flux_points(self._ds, models, source, energy_edges, **options)
 
-    def ts_map(self, model: "SkyModel", **options: Any) -> xr.Dataset:
+    def ts_map(self, model: "SkyModel", **options: Any) -> OnOffDataset:
         """Fit the flux of a source at every pixel. See `xonoff.source_scan.ts_map`."""
         from xonoff import source_scan
 
@@ -89,19 +90,19 @@ class Estimates:
 
     def correlate(
         self, radius: Value, energy_edges: Value | None = None, *, correlate_off: bool | None = None
-    ) -> xr.Dataset:
+    ) -> OnOffDataset:
         """On/off data of the disc around each pixel. See `xonoff.correlation.correlate`."""
         from xonoff import correlation
 
         return correlation.correlate(self._ds, radius, energy_edges, correlate_off=correlate_off)
 
-    def excess_map(self, radius: Value, energy_edges: Value | None = None, **options: Any) -> xr.Dataset:
+    def excess_map(self, radius: Value, energy_edges: Value | None = None, **options: Any) -> OnOffDataset:
         """Excess, significance, errors, limits and flux within a radius. See `xonoff.correlation.excess_map`."""
         from xonoff import correlation
 
         return correlation.excess_map(self._ds, radius, energy_edges, **options)
 
-    def ring_background(self, r_in: Value, width: Value, exclusion: Any = None, **options: Any) -> xr.Dataset:
+    def ring_background(self, r_in: Value, width: Value, exclusion: Any = None, **options: Any) -> OnOffDataset:
         """On/off dataset with off counts from a ring around each pixel. See `xonoff.backgrounds.ring_background`."""
         from xonoff import backgrounds
 
@@ -109,7 +110,7 @@ class Estimates:
 
     def reflected_spectrum(
         self, region: Any, pointing: Position | None = None, exclusion: Any = None, **options: Any
-    ) -> xr.Dataset:
+    ) -> OnOffDataset:
         """On/off spectrum of a region and its reflections. See `xonoff.reflected.reflected_spectrum`."""
         from xonoff import reflected
 

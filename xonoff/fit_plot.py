@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from xonoff.figure import new_axes
 from xonoff.fit_result import correlation_of
-from xonoff.plot import pyplot
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,11 +22,23 @@ def plot_covariance(covariance: xr.DataArray, *, ax: "Axes | None" = None, **sty
     covariance : DataArray (parameter, other)
         As `xonoff.FitResult.covariance`.
     ax : Axes, optional
+        New ones by default.
     **style
-        For ``imshow``.
+        Further arguments of `matplotlib.axes.Axes.imshow`.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> covariance = xr.DataArray([[4.0, 1.0], [1.0, 1.0]], {"parameter": ["a", "b"], "other": ["a", "b"]})
+    >>> [text.get_text() for text in plot_covariance(covariance).texts]
+    ['1.00', '0.50', '0.50', '1.00']
     """
     names, correlation = [str(name) for name in covariance["parameter"].values], correlation_of(covariance).values
-    ax = ax or pyplot().subplots(figsize=(1.5 + 0.8 * len(names),) * 2, layout="constrained")[1]
+    side = 1.5 + 0.8 * len(names)
+    ax = new_axes(size=(side, side)) if ax is None else ax
     image = ax.imshow(correlation, **{"cmap": "RdBu_r", "vmin": -1, "vmax": 1, **style})
     ax.set_xticks(range(len(names)), names, rotation=60, ha="right")
     ax.set_yticks(range(len(names)), names)
@@ -45,10 +57,25 @@ def plot_profile(profile: xr.Dataset, *, ax: "Axes | None" = None, **style: Any)
     profile : Dataset
         Of `xonoff.stat_profile`.
     ax : Axes, optional
+        New ones by default.
     **style
-        For ``plot``.
+        Further arguments of `matplotlib.axes.Axes.plot`.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> from xonoff.models import PointSource, PowerLaw1D, SkyModel
+    >>> crab = SkyModel("crab", PowerLaw1D(3.2e-11, 1, 2.5), PointSource(83.633, 22.014))
+    >>> ds = xonoff.tutorial.dataset()
+    >>> profile = xonoff.stat_profile(ds, "crab.alpha", crab, values=[2.4, 2.5, 2.6])
+    >>> plot_profile(profile).get_xlabel()
+    'crab.alpha'
     """
-    ax = ax or pyplot().subplots(layout="constrained")[1]
+    ax = new_axes() if ax is None else ax
     ax.plot(profile["value"], profile["ts"], **{"marker": ".", **style})
     highest = float(profile["ts"].max())
     for sigma in (1, 2, 3):
@@ -75,11 +102,24 @@ def plot_contour(contour: xr.Dataset, *, ax: "Axes | None" = None, **style: Any)
     contour : Dataset
         Of `xonoff.stat_contour`.
     ax : Axes, optional
-        Several contours of two parameters may share it.
+        New ones by default. Several contours of two parameters may share them.
     **style
-        For ``plot``.
+        Further arguments of `matplotlib.axes.Axes.plot`.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> x, y = np.cos(np.linspace(0, 6.28, 50)), np.sin(np.linspace(0, 6.28, 50))
+    >>> attrs = {"level": 0.68, "best crab.alpha": 0.0, "best crab.lon_0": 0.0}
+    >>> contour = xr.Dataset({"crab.alpha": ("point", x), "crab.lon_0": ("point", y)}, attrs=attrs)
+    >>> ax = plot_contour(contour, color="black")
+    >>> ax.get_xlabel(), ax.get_ylabel(), ax.get_legend().get_texts()[0].get_text()
+    ('crab.alpha', 'crab.lon_0', '68 %')
     """
-    ax = ax or pyplot().subplots(layout="constrained")[1]
+    ax = new_axes() if ax is None else ax
     x, y = (str(name) for name in contour.data_vars)
     (line,) = ax.plot(contour[x], contour[y], **{"label": f"{100 * contour.attrs['level']:.4g} %", **style})
     ax.plot(contour.attrs[f"best {x}"], contour.attrs[f"best {y}"], "+", color=line.get_color())

@@ -160,11 +160,22 @@ def sky_grid(ds: xr.Dataset | xr.DataArray, grid: str = "") -> SkyGrid:
     grid : str
         As in `sky_dims`.
 
+    Returns
+    -------
+    SkyGrid
+
     Raises
     ------
     GeometryError
         If there is no sky, the labels are uneven, or the ``wcs`` coordinate is gone: xarray drops it when two maps
         of different grids meet.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> ds = xonoff.tutorial.dataset()
+    >>> sky_grid(ds).shape, sky_grid(ds.isel(lon=slice(None, None, 2)), "psf").shape
+    ((40, 40), (4, 4))
     """
     suffix = f"_{grid}" if grid else ""
     missing = [name + suffix for name in ("wcs", "y", "x") if name + suffix not in ds.coords]
@@ -204,7 +215,8 @@ def same_grid(a: xr.Dataset | xr.DataArray, b: xr.Dataset | xr.DataArray) -> Sky
     other = two.on(one)
     if other is None:
         raise GeometryError(
-            f"two different sky grids: {'; '.join(one.differences(two))}: resample one map onto the other"
+            f"two different sky grids: {'; '.join(one.differences(two))}: bring one "
+            "onto the grid of the other with xonoff.interop.reproject"
         )
     if one.shape != other.shape or one.origin != other.origin or one.step != other.step:
         raise GeometryError(
@@ -243,7 +255,8 @@ def pixel_offset(sky: SkyGrid, onto: SkyGrid) -> tuple[int, int]:
         found = [f"steps of {known.step} against {onto.step} pixels of the parent grid"]
     shift = f"the first pixel lies at (y, x) = ({y:.4g}, {x:.4g}) of the other grid"
     raise GeometryError(
-        f"two sky grids whose pixels do not coincide: {'; '.join([*found, shift])}: resample one map onto the other"
+        f"two sky grids whose pixels do not coincide: {'; '.join([*found, shift])}: take a geometry on the grid of "
+        "the data, such as that of ds.onoff.cutout(position, width), or xonoff.interop.reproject one map onto the other"
     )
 
 
@@ -321,7 +334,23 @@ def sky_faults(ds: xr.Dataset) -> Iterator[str]:
 
 
 def solid_angle(ds: xr.Dataset) -> xr.DataArray:
-    """Solid angle of the pixels of a dataset, sr, on its sky dimensions; see `SkyGrid.solid_angle`."""
+    """Solid angle of the pixels of a dataset; see `SkyGrid.solid_angle`.
+
+    Parameters
+    ----------
+    ds : Dataset
+
+    Returns
+    -------
+    DataArray (sky), sr
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> area = solid_angle(xonoff.tutorial.dataset())
+    >>> area.dims, area.attrs["units"], round(float(area.sum()), 5)
+    (('lat', 'lon'), 'sr', 0.00452)
+    """
     sky = sky_grid(ds)
     area = xr.DataArray(sky.solid_angle(), dims=sky.dims(), attrs={"units": "sr"}, name="solid_angle")
     return area.isel({dim: 0 for dim in sky.dims() if dim not in ds.dims})

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xonoff.errors import SchemaError
+from xonoff.figure import new_axes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +54,7 @@ def significance_histogram(
     Examples
     --------
     >>> import xonoff
-    >>> found = significance_histogram(xonoff.tutorial.dataset().onoff.significance("energy"))
+    >>> found = significance_histogram(xonoff.tutorial.dataset().onoff.significance(dim="energy"))
     >>> bool(abs(found["mean"].sel(part="all")) < 1)
     True
     """
@@ -90,12 +91,22 @@ def plot_significance(histogram: xr.Dataset, *, ax: "Axes | None" = None, **styl
     histogram : Dataset
         Of `significance_histogram`.
     ax : Axes, optional
+        New ones by default.
     **style
-        For ``stairs``.
-    """
-    from xonoff.plot import pyplot
+        Further arguments of `matplotlib.axes.Axes.stairs`.
 
-    ax = ax or pyplot().subplots(layout="constrained")[1]
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> histogram = significance_histogram(xonoff.tutorial.dataset().onoff.significance(dim="energy"))
+    >>> plot_significance(histogram).get_ylabel()
+    'pixels'
+    """
+    ax = new_axes() if ax is None else ax
     edges = np.append(histogram["low"].values, histogram["high"].values[-1])
     x, step = np.linspace(edges[0], edges[-1], 400), edges[1] - edges[0]
     for number, part in enumerate(histogram["part"].values):

@@ -66,9 +66,20 @@ def image(ds: xr.Dataset, name: str | None = None) -> xr.DataArray:
 def on_psf(ds: xr.Dataset, name: str) -> xr.DataArray:
     """Mask on the sky grid of the PSF, see `on_grid`: in any energy, or of each bin for a PSF in ``energy``.
 
+    Parameters
+    ----------
+    ds : Dataset
+    name : {"mask_safe", "mask_fit"}
+
     Returns
     -------
     DataArray (sky_psf) or (energy, sky_psf) of bool
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> on_psf(xonoff.tutorial.dataset(), "mask_safe").dims
+    ('lat_psf', 'lon_psf')
     """
     _require(ds, "psf")
     bins = mask(ds, name).variable
@@ -79,9 +90,20 @@ def on_psf(ds: xr.Dataset, name: str) -> xr.DataArray:
 def on_edisp(ds: xr.Dataset, name: str) -> xr.DataArray:
     """Mask on the sky grid of the energy dispersion, see `on_grid`, of each energy bin.
 
+    Parameters
+    ----------
+    ds : Dataset
+    name : {"mask_safe", "mask_fit"}
+
     Returns
     -------
     DataArray (energy, sky_edisp) of bool
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> on_edisp(xonoff.tutorial.dataset(), "mask_safe").dims
+    ('energy', 'lat_edisp', 'lon_edisp')
     """
     _require(ds, "edisp")
     return _labelled(ds, mask(ds, name).variable, "edisp", f"{name}_edisp")
@@ -99,6 +121,17 @@ def on_grid(inside: xr.Variable, ds: xr.Dataset, grid: str | None) -> xr.Variabl
         Whose grids these are.
     grid : str or None
         As in `xonoff.geometry.sky_dims`; None stands for a response without sky dimensions, which takes any pixel.
+
+    Returns
+    -------
+    Variable (..., sky of the grid) of bool
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> ds = xonoff.tutorial.dataset()
+    >>> on_grid(ds.mask_safe.variable, ds, "psf").shape, on_grid(ds.mask_safe.variable, ds, None).shape
+    ((8, 4, 4), (8,))
     """
     counts_sky: tuple[Hashable, ...] = sky_dims(ds)
     if grid == "" or not set(counts_sky) & set(inside.dims):
@@ -130,7 +163,23 @@ def _joined(inside: Bools, pixels: tuple[Any, Any], shape: tuple[int, int]) -> B
 
 
 def energy_range_total(ds: xr.Dataset) -> tuple[xr.DataArray, xr.DataArray]:
-    """Lowest and highest energy within the masks in any pixel, TeV; NaN where no bin is."""
+    """Lowest and highest energy within the masks in any pixel.
+
+    Parameters
+    ----------
+    ds : Dataset
+
+    Returns
+    -------
+    energy_min, energy_max : DataArray (), TeV
+        NaN where no bin is within the masks.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> [round(end.item(), 3) for end in energy_range_total(xonoff.tutorial.dataset())]
+    [0.5, 50.0]
+    """
     low, high = energy_range(ds)
     ends = low.variable.min(), high.variable.max()
     return tuple(  # type: ignore[return-value]
@@ -224,7 +273,24 @@ def from_significance(ds: xr.Dataset, threshold: float) -> xr.DataArray:
 
 
 def bins_within(ds: xr.Dataset, lo: Value | None, hi: Value | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Tell which energy bins lie within a range, with both edges."""
+    """Tell which energy bins lie within a range, with both edges.
+
+    Parameters
+    ----------
+    ds : Dataset
+    lo, hi : energy, TeV, or None
+        As for `from_energy_range`.
+
+    Returns
+    -------
+    ndarray (energy,) of bool
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> bins_within(xonoff.tutorial.dataset(), "1 TeV", None)[:3].tolist()
+    [False, False, True]
+    """
     edges = axis_edges(ds, "energy")
     low = 0.0 if lo is None else value_in(lo, "TeV")
     high = np.inf if hi is None else value_in(hi, "TeV")

@@ -31,13 +31,17 @@ def stat_profile(
 
     Parameters
     ----------
-    datasets, models, **options
-        As for `xonoff.fit`; the models of a result are the quickest start.
+    datasets
+        As for `xonoff.fit`.
     name : str
         Of a free parameter: "crab.alpha".
+    models
+        As for `xonoff.fit`; those of a result are the quickest start.
     values : array_like (value,), optional
         In the unit of the parameter; by default 31, up to three standard deviations from the minimum, or, for a
         parameter that is at its bound, up to where WStat is higher by 9.
+    **options
+        As for `xonoff.fit`.
 
     Returns
     -------
@@ -46,14 +50,14 @@ def stat_profile(
         parameter at the minimum, and ``stat_best`` WStat there. NaN where no minimum over the others was found; what
         WStat does not depend on at a value, as a position where there is no flux, stays as it was.
 
-    Notes
-    -----
-    A terminal or notebook shows a progress bar. A likelihood ends at the minimum.
-
     Raises
     ------
     ModelError
         If there is nothing to fit, no such parameter, or the minimum is not found.
+
+    Notes
+    -----
+    A terminal or notebook shows a progress bar. A likelihood ends at the minimum.
 
     Examples
     --------
@@ -100,14 +104,18 @@ def stat_contour(
 
     Parameters
     ----------
-    datasets, models, **options
+    datasets
         As for `xonoff.fit`.
     names : (str, str)
         Of two free parameters.
+    models
+        As for `xonoff.fit`.
     level : float
         Between 0 and 1: on the contour WStat is :math:`-2 \ln(1 - level)` above the minimum, 2.30 for 68.27 %.
     points : int
         Number of points, 4 or more.
+    **options
+        As for `xonoff.fit`.
 
     Returns
     -------

@@ -8,15 +8,16 @@ import functools
 import inspect
 import json
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec
 
 import numpy as np
 import xarray as xr
 
+from xonoff.typed import OnOffDataset, on_off
+
 __all__ = ["made", "provenance", "recorded"]
 
 P = ParamSpec("P")
-Made = TypeVar("Made", bound=xr.Dataset)
 
 #: Name of the attribute.
 STEPS = "provenance"
@@ -53,7 +54,7 @@ def made(
     return {STEPS: json.dumps([*before, {**step, "parameters": dict(parameters), **more}], default=str)}
 
 
-def recorded(function: Callable[P, Made]) -> Callable[P, Made]:
+def recorded(function: Callable[P, xr.Dataset]) -> Callable[P, OnOffDataset]:
     """Have a function of one or more datasets add itself to the provenance of what it makes.
 
     Of one input the steps are kept, of several their names only. Parameters that are left at their defaults are left
@@ -61,8 +62,9 @@ def recorded(function: Callable[P, Made]) -> Callable[P, Made]:
     """
     signature = inspect.signature(function)
 
+    @on_off
     @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> Made:
+    def run(*args: P.args, **kwargs: P.kwargs) -> xr.Dataset:
         result = function(*args, **kwargs)
         given = signature.bind(*args, **kwargs).arguments
         inputs = [value for value in given.values() if isinstance(value, xr.Dataset)]

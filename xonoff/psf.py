@@ -103,7 +103,27 @@ def psf_profile(ds: xr.Dataset, position: Position, method: Method = "linear") -
 
 
 def table_profile(psf: xr.Variable, edges: Floats) -> tuple[xr.Variable, Floats]:
-    """PSF at a position as `psf_profile` gives it, of what `xonoff.irf.at_position` gives and the edges of ``rad``."""
+    """PSF at a position as `psf_profile` gives it, from a table.
+
+    Parameters
+    ----------
+    psf : Variable (energy_true, rad) or (energy, rad)
+        Of any unit, as `xonoff.irf.at_position` gives it.
+    edges : ndarray, deg
+        Of ``rad``.
+
+    Returns
+    -------
+    psf : Variable (energy_true, radius) or (energy, radius), deg-2
+        1 in all.
+    radius : ndarray, deg
+
+    Examples
+    --------
+    >>> values, radius = table_profile(xr.Variable(("energy_true", "rad"), [[2.0, 1.0]]), np.array([0.0, 0.1, 0.2]))
+    >>> values.dims, radius.round(2).tolist()
+    (('energy_true', 'radius'), [0.0, 0.05, 0.15, 0.2])
+    """
     if "rad" not in psf.dims or psf.ndim != 2:
         raise SchemaError(f"psf: dims {psf.dims} found at a position, an energy and rad accepted: keep both dimensions")
     energy = next(dim for dim in psf.dims if dim != "rad")
@@ -197,6 +217,13 @@ def triple_gaussian(sigmas: list[Value], amplitudes: list[Value], rad: Value) ->
     ------
     SchemaError
         If a width is not positive, a height negative or all of them 0, or their numbers differ.
+
+    Examples
+    --------
+    >>> edges = [0, 0.1, 0.2, 0.3]
+    >>> one = triple_gaussian([0.1, 0.1], [2, 1], edges)
+    >>> bool(np.allclose(one, gaussian(0.1, edges)))
+    True
     """
     widths = [floats_in(sigma, "deg") for sigma in sigmas]
     heights = [floats_in(amplitude, "") for amplitude in amplitudes]

@@ -145,7 +145,8 @@ def region_text(region: Any) -> str:
         word = words.get(region.operator.__name__, region.operator.__name__)
         return f"({region_text(region.region1)}) {word} ({region_text(region.region2)})"
     lines = Regions([region]).serialize(format="ds9", precision=10).splitlines()
-    return ";".join(line.split(" #")[0].strip() for line in lines if line.strip() and not line.startswith("#"))
+    own = (line for line in lines if line.strip() and not line.startswith(("#", "global")))
+    return ";".join(line.split(" #")[0].strip() for line in own)
 
 
 # -- how it is done ---------------------------------------------------------------------------------------------------

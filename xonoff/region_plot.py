@@ -1,14 +1,16 @@
 """Plot of the on region and off regions of a spectrum on the map of the counts, with matplotlib (extra ``plot``)."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import xarray as xr
 
 from xonoff.errors import GeometryError
 from xonoff.geometry import sky_dims, sky_grid
+from xonoff.map_plot import MapOptions
 from xonoff.observations import pointing as pointing_of
-from xonoff.plot import Plots, outline
+from xonoff.overlay import outline
+from xonoff.plot import Plots
 from xonoff.units import Position
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def plot_regions(
     exclusion: Any = None,
     pointing: Position | None = None,
     ax: "Axes | None" = None,
-    **style: Any,
+    **options: Unpack[MapOptions],
 ) -> "Axes":
     """Draw the on region and the off regions on the map of the counts; computes what it shows.
 
@@ -44,8 +46,8 @@ def plot_regions(
         Drawn as a cross; by default that of the dataset, if it tells one.
     ax : Axes, optional
         With a WCS projection; new ones by default.
-    **style
-        Further arguments of `matplotlib.axes.Axes.imshow`.
+    **options
+        Of the map, see `xonoff.map_plot.MapOptions`.
 
     Returns
     -------
@@ -69,7 +71,7 @@ def plot_regions(
     sky, listed = sky_grid(ds), list(regions_off)
     if isinstance(exclusion, xr.DataArray) and sky_grid(exclusion) != sky:
         raise GeometryError("exclusion: a map on other pixels than those of the counts found: give regions to draw")
-    ax = Plots(ds).counts(ax=ax, **style)
+    ax = Plots(ds).counts(ax=ax, **options)
     handles: dict[str, Any] = {}
     if isinstance(exclusion, xr.DataArray):
         mask = exclusion.any([dim for dim in exclusion.dims if dim not in sky_dims(exclusion)]).transpose(*sky.dims())

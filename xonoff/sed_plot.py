@@ -8,7 +8,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xonoff.errors import SchemaError
-from xonoff.plot import pyplot
+from xonoff.figure import new_axes
 from xonoff.sed_columns import FLUXES
 
 if TYPE_CHECKING:
@@ -75,8 +75,7 @@ def plot_spectrum(
     ('log', 'log')
     """
     _check(points, band, quantity)
-    if ax is None:
-        ax = pyplot().figure(figsize=(6.5, 5), layout="constrained").add_subplot()
+    ax = new_axes() if ax is None else ax
     before = (*ax.get_xlim(), *ax.get_ylim()) if ax.has_data() else None
     given = band if points is None else points
     assert given is not None  # `_check` has refused that

@@ -18,6 +18,10 @@ __all__ = ["html", "info", "text"]
 def info(ds: xr.Dataset) -> xr.Dataset:
     """Totals within the masks over valid bins, and the number of invalid bins by reason.
 
+    Parameters
+    ----------
+    ds : Dataset
+
     Returns
     -------
     Dataset

@@ -13,6 +13,7 @@ from xonoff.axes import axis_coords, energy_edges
 from xonoff.geometry import Geom
 from xonoff.schema import CONVENTIONS, VARIABLES
 from xonoff.skygrid import SkyGrid
+from xonoff.typed import on_off
 
 __all__ = ["dataset"]
 
@@ -25,6 +26,7 @@ SEED = 20261123
 Floats = npt.NDArray[np.float64]
 
 
+@on_off
 def dataset() -> xr.Dataset:
     """Return the simulated dataset: 8 energies, 40 x 40 pixels of 0.1 deg, 12 true energies.
 

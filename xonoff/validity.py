@@ -25,6 +25,9 @@ REASONS = {
     "no_off_exposure": "the off acceptance is not above 0, within the masks",
 }
 
+#: Faults that an error lists: those that a screen holds.
+MOST = 15
+
 
 def reason(ds: xr.Dataset) -> xr.DataArray:
     """Why each bin is invalid, as a position in `REASONS`; 0 for a valid one.
@@ -65,6 +68,10 @@ def invalid(ds: xr.Dataset) -> xr.DataArray:
 def validate(ds: xr.Dataset) -> None:
     """Check a dataset against the data model, structure and values; reads all of it.
 
+    Parameters
+    ----------
+    ds : Dataset
+
     Raises
     ------
     SchemaError
@@ -84,7 +91,8 @@ def validate(ds: xr.Dataset) -> None:
         found = [*_bin_faults(ds), *_response_faults(ds)]
     if found:
         name = ds.attrs.get("name", "")
-        raise SchemaError(f"dataset {name!r} has {len(found)} faults:\n" + "\n".join(f"- {fault}" for fault in found))
+        rows = [*found[:MOST], f"and {len(found) - MOST} more"] if len(found) > MOST + 1 else found
+        raise SchemaError(f"dataset {name!r} has {len(found)} faults:\n" + "\n".join(f"- {row}" for row in rows))
 
 
 def _bin_faults(ds: xr.Dataset) -> Iterator[str]:

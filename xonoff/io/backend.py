@@ -12,12 +12,14 @@ from xonoff.errors import FormatError
 from xonoff.io import store
 from xonoff.io.fits import open_fits
 from xonoff.io.ogip import is_ogip, open_ogip
+from xonoff.typed import on_off
 
 __all__ = ["OnOffBackend", "open_dataset"]
 
 GZIP, HDF5, FITS = b"\x1f\x8b", b"\x89HDF\r\n\x1a\n", b"SIMPLE"
 
 
+@on_off
 def open_dataset(
     path: Any,
     *,

@@ -9,6 +9,7 @@ from astropy.io import fits
 
 from xonoff.errors import FormatError
 from xonoff.io.fits import fits_bytes, open_fits
+from xonoff.typed import on_off
 
 __all__ = ["from_hdulist", "to_hdulist"]
 
@@ -33,6 +34,7 @@ def to_hdulist(ds: xr.Dataset) -> fits.HDUList:
     return hdulist
 
 
+@on_off
 def from_hdulist(hdulist: fits.HDUList, *, round_counts_off: bool = True) -> xr.Dataset:
     """Dataset of a list of HDUs, in memory; it is read as a file would be.
 

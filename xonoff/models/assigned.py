@@ -7,10 +7,12 @@ import xarray as xr
 from xonoff.errors import ModelError
 from xonoff.models.skymodel import SkyModel
 from xonoff.models.text import from_json, to_json
+from xonoff.typed import on_off
 
 __all__ = ["assign_models", "models_of"]
 
 
+@on_off
 def assign_models(ds: xr.Dataset, models: SkyModel | Iterable[SkyModel] | None) -> xr.Dataset:
     """Dataset that carries sky models; the arrays are shared with ``ds``.
 
@@ -19,6 +21,10 @@ def assign_models(ds: xr.Dataset, models: SkyModel | Iterable[SkyModel] | None) 
     ds : Dataset
     models : SkyModel, iterable of SkyModel, or None
         In the place of those that it carries; None, or none, takes these away.
+
+    Returns
+    -------
+    Dataset
 
     Raises
     ------
@@ -45,10 +51,24 @@ def assign_models(ds: xr.Dataset, models: SkyModel | Iterable[SkyModel] | None) 
 def models_of(ds: xr.Dataset) -> list[SkyModel]:
     """Sky models that a dataset carries, each time anew: to change them, change these and assign them again.
 
+    Parameters
+    ----------
+    ds : Dataset
+
+    Returns
+    -------
+    list of SkyModel
+
     Raises
     ------
     ModelError
         If ``attrs["models"]`` is not of the layout of `xonoff.models.to_json`.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> models_of(xonoff.tutorial.dataset())
+    []
     """
     text = ds.attrs.get("models")
     if text is None or text == "":

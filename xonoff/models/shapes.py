@@ -53,7 +53,7 @@ BEYOND = 1e-8
 
 
 class Shape(Fittable2DModel):  # type: ignore[misc]  # astropy is untyped
-    """What all shapes share.
+    """What all shapes share: take one of those.
 
     Parameters
     ----------
@@ -62,6 +62,13 @@ class Shape(Fittable2DModel):  # type: ignore[misc]  # astropy is untyped
     frame : str
         Celestial frame of positions and position angles: "icrs", "galactic", "fk5" (J2000), "fk4" (B1950) or
         "supergalactic".
+    **kwargs
+        Parameters by name, and what astropy's models take: ``fixed``, ``bounds``, ``tied``.
+
+    Examples
+    --------
+    >>> PointSource("266.4 deg", -29, frame="galactic", fixed={"lat_0": True}).lat_0.fixed
+    True
     """
 
     n_outputs: ClassVar[int] = 1
@@ -118,6 +125,13 @@ class Shape(Fittable2DModel):  # type: ignore[misc]  # astropy is untyped
 class PointSource(Shape):
     """A point; it has no surface brightness, predictions integrate the PSF.
 
+    Parameters
+    ----------
+    lon_0, lat_0 : angle, deg
+        Position.
+    **kwargs
+        ``frame="icrs"``, and what astropy's models take: ``fixed``, ``bounds``, ``tied``.
+
     Examples
     --------
     >>> PointSource(83.63, 22.01).position.to_string()
@@ -141,6 +155,19 @@ class GaussianSource(Shape):
     r"""Gaussian on the sphere, ``exp(-(1 - cos d) / (2 (1 - cos sigma)))`` at a distance d (Fisher's distribution).
 
     For a small sigma it is the Gaussian of the plane, where 39 % lie within sigma.
+
+    Parameters
+    ----------
+    lon_0, lat_0 : angle, deg
+        Position of its middle.
+    sigma : angle, deg
+        Along the major axis.
+    e : float
+        Eccentricity, fixed by default: the other axis is ``sqrt(1 - e**2)`` times as long.
+    phi : angle, deg
+        Position angle of the major axis, north through east, fixed by default.
+    **kwargs
+        ``frame="icrs"``, and what astropy's models take: ``fixed``, ``bounds``, ``tied``.
 
     Examples
     --------
@@ -173,6 +200,19 @@ class GaussianSource(Shape):
 class DiskSource(Shape):
     """Disk of one brightness, with a sharp edge at the distance ``r_0``.
 
+    Parameters
+    ----------
+    lon_0, lat_0 : angle, deg
+        Position of its middle.
+    r_0 : angle, deg
+        Half of the major axis.
+    e : float
+        Eccentricity, fixed by default: the other axis is ``sqrt(1 - e**2)`` times as long.
+    phi : angle, deg
+        Position angle of the major axis, north through east, fixed by default.
+    **kwargs
+        ``frame="icrs"``, and what astropy's models take: ``fixed``, ``bounds``, ``tied``.
+
     Examples
     --------
     >>> source = DiskSource(0, 0, 1.0)
@@ -200,6 +240,15 @@ class DiskSource(Shape):
 
 class ShellSource(Shape):
     """Shell that glows evenly between the radii ``radius`` and ``radius + width``, seen from outside.
+
+    Parameters
+    ----------
+    lon_0, lat_0 : angle, deg
+        Position of its middle.
+    radius, width : angle, deg
+        Inner radius, and how thick it is.
+    **kwargs
+        ``frame="icrs"``, and what astropy's models take: ``fixed``, ``bounds``, ``tied``.
 
     Examples
     --------
@@ -231,6 +280,13 @@ class ShellSource(Shape):
 
 class ConstantSource(Shape):
     """The same everywhere on the sphere.
+
+    Parameters
+    ----------
+    value : float
+        Factor, fixed by default.
+    **kwargs
+        ``frame="icrs"``, and what astropy's models take: ``fixed``, ``bounds``, ``tied``.
 
     Examples
     --------

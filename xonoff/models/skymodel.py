@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from xonoff.models.spectra import FLUX_UNIT, check_spectrum, has_units
 __all__ = ["SkyModel", "model_list", "named_parameters", "parameters"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SkyModel:
     """A source: how bright at each energy, and where.
 
@@ -69,9 +70,24 @@ class SkyModel:
         spatial = None if self.spatial is None else self.spatial.copy()
         return replace(self, name=self.name if name is None else name, spectral=self.spectral.copy(), spatial=spatial)
 
+    def __repr__(self) -> str:
+        """Return the name and the parts with their parameters, to six digits: astropy shows small fluxes as 0."""
+        return f"<SkyModel {self.name!r}: {', '.join(map(_words, self.parts))}{self._left_out}>"
+
     def _repr_html_(self) -> str:
-        """Return the parameters as the table of a notebook cell."""
-        return str(parameters([self])._repr_html_())
+        """Return the name, the parts and the table of parameters for a notebook cell."""
+        parts = ", ".join(type(part).__name__ for part in self.parts)
+        head = f"<strong>{escape(self.name)}</strong>: {escape(parts + self._left_out)}"
+        return f"<div>{head}{parameters([self])._repr_html_()}</div>"
+
+    @property
+    def _left_out(self) -> str:
+        return "".join(f", without {flag}" for flag in ("psf", "edisp") if not getattr(self, flag))
+
+
+def _words(part: Model) -> str:
+    values = ", ".join(f"{name}={getattr(part, name).value:.6g}" for name in part.param_names)
+    return f"{type(part).__name__}({values})"
 
 
 def check_parameters(model: SkyModel) -> None:
@@ -90,10 +106,24 @@ def check_parameters(model: SkyModel) -> None:
 def model_list(models: SkyModel | Iterable[SkyModel]) -> list[SkyModel]:
     """List of one or more sky models, whose names differ.
 
+    Parameters
+    ----------
+    models : SkyModel or iterable of SkyModel
+
+    Returns
+    -------
+    list of SkyModel
+
     Raises
     ------
     ModelError
         If something is no sky model, or a name comes twice.
+
+    Examples
+    --------
+    >>> from xonoff.models import PowerLaw1D
+    >>> len(model_list(SkyModel("crab", PowerLaw1D())))
+    1
     """
     listed: Sequence[Any] = [models] if isinstance(models, SkyModel) or not isinstance(models, Iterable) else [*models]
     for model in listed:
@@ -115,6 +145,20 @@ def named_parameters(models: SkyModel | Iterable[SkyModel]) -> dict[str, Paramet
     """Parameters of sky models under their full names, such as "crab.alpha".
 
     Where a spectrum and a shape both have one of a name, that of the shape is "crab.spatial.sigma".
+
+    Parameters
+    ----------
+    models : SkyModel or iterable of SkyModel
+
+    Returns
+    -------
+    dict of str to astropy.modeling.Parameter
+
+    Examples
+    --------
+    >>> from xonoff.models import PowerLaw1D
+    >>> list(named_parameters(SkyModel("crab", PowerLaw1D())))
+    ['crab.amplitude', 'crab.x_0', 'crab.alpha']
     """
     named = list(_named(models))
     _no_twins("parameters", [full for full, _, _ in named])
@@ -148,11 +192,16 @@ def _unit(part: Model, name: str) -> str:
 def parameters(models: SkyModel | Iterable[SkyModel]) -> Table:
     """Parameters of sky models as a table, which a notebook shows as such.
 
+    Parameters
+    ----------
+    models : SkyModel or iterable of SkyModel
+
     Returns
     -------
     Table
         Columns ``name``, ``value``, ``unit``, ``min``, ``max``, ``fixed`` and ``error``; NaN where there is no bound or
-        no error. A number without a unit of its own has the one that it is taken in, where that is known.
+        no error. A number without a unit of its own has the one that it is taken in, where that is known. A row by
+        its name: ``table.loc["crab.alpha"]``.
 
     Examples
     --------
@@ -182,4 +231,9 @@ def parameters(models: SkyModel | Iterable[SkyModel]) -> Table:
         )
     names = ("name", "value", "unit", "min", "max", "fixed", "error")
     types = (str, float, str, float, float, bool, float)
-    return Table(rows=rows or None, names=names, dtype=types)
+    table = Table(rows=rows or None, names=names, dtype=types)
+    for name, digits in {"value": 7, "min": 3, "max": 3, "error": 3}.items():
+        table[name].info.format = f".{digits}g"
+    if len(set(table["name"])) == len(table) > 0:
+        table.add_index("name")
+    return table

@@ -104,6 +104,8 @@ class TemplateSpectrum(Fittable1DModel):  # type: ignore[misc]  # astropy is unt
         Positive fluxes.
     norm : float
         Factor, the one parameter.
+    **kwargs
+        As for any model of astropy: ``fixed``, ``bounds``, ``name``.
 
     Examples
     --------
@@ -153,6 +155,8 @@ class Absorption(Fittable1DModel):  # type: ignore[misc]  # astropy is untyped
         Of the source; fixed by default.
     strength : float
         Factor of the optical depth; fixed by default.
+    **kwargs
+        As for any model of astropy: ``fixed``, ``bounds``, ``name``.
 
     Examples
     --------

@@ -63,6 +63,14 @@ def to_json(models: SkyModel | Iterable[SkyModel]) -> str:
 
     A bound of minus infinity below, or of infinity above, is none, and written as such.
 
+    Parameters
+    ----------
+    models : SkyModel or iterable of SkyModel
+
+    Returns
+    -------
+    str
+
     Raises
     ------
     ModelError
@@ -98,10 +106,23 @@ def to_json(models: SkyModel | Iterable[SkyModel]) -> str:
 def from_json(text: str) -> list[SkyModel]:
     """Sky models from JSON text, as `to_json` writes it.
 
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    list of SkyModel
+
     Raises
     ------
     ModelError
         If the text is not JSON, or anything in it is not of the layout: names the entry, and what is accepted.
+
+    Examples
+    --------
+    >>> from_json('{"version": 1, "models": []}')
+    []
     """
     try:
         data = json.loads(text, parse_constant=_refuse, object_pairs_hook=_once)
