@@ -1,10 +1,11 @@
 """The minimum of a likelihood: iminuit, in parameters so scaled that a step of 1 changes WStat by about 1."""
 
 from itertools import combinations
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from tqdm.auto import tqdm
 
 from xonoff.errors import ModelError
 from xonoff.likelihood import Likelihood
@@ -63,6 +64,7 @@ class Minimum:
     def __init__(self, likelihood: Likelihood) -> None:
         self.likelihood, self.names = likelihood, likelihood.parameters
         self.found, self.calls = False, 0
+        self._bar: tqdm[Any] | None = None
         self.held: dict[int, str] = {}
         self._lost, self._degenerate, self._kinks, self._bend = False, False, set[int](), np.zeros((0, 0))
         if not self.names:
@@ -114,6 +116,8 @@ class Minimum:
     def _stat(self, values: Floats) -> float:
         """WStat at values of the parameters, infinite where there is none."""
         self.calls += 1
+        if self._bar is not None:
+            self._bar.update()
         try:
             with np.errstate(all="ignore"):
                 stat = self.likelihood(values)
@@ -380,9 +384,12 @@ class Minimum:
     def contour(self, names: list[str], level: float, points: int) -> Floats:
         """Points (point, 2) of a contour of two parameters, in units of the minimiser; none where there is none."""
         try:
-            return np.asarray(self.minuit.mncontour(*names, cl=level, size=points))
+            with tqdm(desc=" and ".join(names), unit="call", disable=None) as self._bar:  # how many is not known
+                return np.asarray(self.minuit.mncontour(*names, cl=level, size=points))
         except (RuntimeError, LostError):
             return np.zeros((0, 2))
+        finally:
+            self._bar = None
 
     def find_at(self, number: int, value: float) -> Floats | None:
         """Values of the parameters at the minimum over all but one, which has a value; None where it is not found.

@@ -127,6 +127,10 @@ def stat_contour(
     ModelError
         If there is nothing to fit, no such parameters, or the contour is not found.
 
+    Notes
+    -----
+    A terminal or notebook shows the number of calls. A likelihood ends at the minimum.
+
     Examples
     --------
     >>> import xonoff
