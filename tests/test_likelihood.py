@@ -375,3 +375,21 @@ def at_most_two() -> SkyModel:
     crab, _ = models()
     crab.spectral.alpha.bounds = (1, 2)
     return crab
+
+
+def test_a_source_comes_back_to_the_map(ds):
+    """The flux is remembered for true energies, not for those of a source off the map, which has no dispersion."""
+    source = SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6, fixed={"x_0": True}), PointSource(83.633, 22.014))
+    likelihood = Likelihood(ds, source)
+    here = likelihood.values
+    before = likelihood(here)
+    lon = likelihood.parameters.index("crab.lon_0")
+    away = np.where(np.arange(here.size) == lon, 200.0, here)
+    likelihood(away)
+    away[0] *= 1.5
+    assert likelihood(away) == pytest.approx(float(ds.onoff.stat_sum([])), rel=1e-12)
+    assert likelihood(here) == pytest.approx(before, rel=1e-12)
+    off = source.copy()
+    off.spatial.lon_0 = 200.0
+    moved = Likelihood(ds, off)
+    assert moved(here) == pytest.approx(before, rel=1e-12)

@@ -65,6 +65,11 @@ def significance_histogram(
     if exclusion is not None:
         if set(exclusion.dims) - set(significance.dims) or exclusion.dtype != bool:
             raise SchemaError(f"exclusion: {exclusion.dtype} {exclusion.dims} found, bool {significance.dims} accepted")
+        if any(significance.sizes[dim] != n for dim, n in exclusion.sizes.items()):
+            raise SchemaError(
+                f"exclusion: {dict(exclusion.sizes)} found, the sizes of the map, {dict(significance.sizes)}, accepted: "
+                "join energies with exclusion.any('energy')"
+            )
         wide = exclusion.variable.set_dims(significance.sizes).transpose(*significance.dims)
         sources = np.broadcast_to(wide, values.shape)
         parts["outside"] = values[np.isfinite(values) & ~sources]

@@ -192,14 +192,14 @@ class Source:
     def seen(self) -> Floats:
         """Flux of each true energy that is seen at each energy, cm-2 s-1: (energy_true, energy)."""
         if self._edisp is not None:
-            return self._flux(self._true)[:, None] * self._edisp
-        return undispersed(self._flux, self._true, np.array(self._geom.energy))
+            return self._flux()[:, None] * self._edisp
+        return undispersed(partial(integral, self.model.spectral), self._true, np.array(self._geom.energy))
 
-    def _flux(self, edges: Floats) -> Floats:
-        """Flux between energies, which are always the same: worked out anew if the spectrum has changed."""
+    def _flux(self) -> Floats:
+        """Flux in each true energy, worked out anew if the spectrum has changed."""
         spectral = self._parameters()[0]
         if self._fluxes is None or not np.array_equal(spectral, self._fluxes[0]):
-            self._fluxes = spectral, integral(self.model.spectral, edges)
+            self._fluxes = spectral, integral(self.model.spectral, self._true)
         return self._fluxes[1]
 
 
