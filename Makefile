@@ -21,6 +21,7 @@ docs: $(VENV)/.docs ## the documentation site, in docs/_build/html; make clean r
 
 bench: $(BENCH)/.bench ## speed and memory beside gammapy, and agreement with it
 	$(BENCH)/bin/python -m pytest tests/test_peer.py tests/test_ogip.py tests/test_project.py tests/test_model_yaml.py -k "peer or gammapy" -rs
+	$(BENCH)/bin/python -m pytest tests/test_coming_from_gammapy.py tests/test_interop_gammapy.py tests/test_interop_healpix.py -rs
 	$(BENCH)/bin/python -m pytest tests/benchmarks --benchmark-skip -rs
 	$(BENCH)/bin/python -m pytest tests/benchmarks --benchmark-only --benchmark-columns=min,median,rounds -s
 

@@ -54,7 +54,9 @@ html_show_sourcelink = False
 html_copy_source = False
 html_show_sphinx = False
 html_use_index = html_domain_indices = False  # the search finds names
-html_sidebars = {page: [] for page in ("index", "install", "tour", "changes", "contributing", "coming-from-gammapy")}
+html_sidebars = {
+    page: [] for page in ("index", "install", "tour", "changes", "contributing", "coming-from-gammapy", "benchmarks")
+}
 html_theme_options = {
     "logo": {"text": "xonoff"},
     "header_links_before_dropdown": 8,

@@ -103,11 +103,13 @@ class Archive(Mapping[RunId, xr.Dataset]):
 
         Parameters
         ----------
-        url, storage_options
+        url
             As in `create`.
         chunks : optional
             How runs are opened, as in `xonoff.open_dataset`: None reads arrays when they are looked at, ``{}`` makes
             dask arrays.
+        storage_options
+            As in `create`.
 
         Raises
         ------

@@ -63,7 +63,7 @@ def label_axes(ax: "Axes", sky: SkyGrid, frame: str | None = None, colour: str =
         for axis, side in zip(on_sky.coords, "bl", strict=True):
             axis.set_axislabel_visibility_rule("always")
             axis.set_axislabel_position(side)
-            axis.set_ticks_position("")  # or the labels of another frame would tell how far out the name is
+            axis.set_ticks_visible(False)  # or the labels of another frame would tell how far out the name is
         _inner_grid(ax, on_sky.coords if own == sky.frame else on_sky.get_coords_overlay(own), sky, own, colour)
 
 

@@ -67,7 +67,7 @@ def significance_histogram(
             raise SchemaError(f"exclusion: {exclusion.dtype} {exclusion.dims} found, bool {significance.dims} accepted")
         if any(significance.sizes[dim] != n for dim, n in exclusion.sizes.items()):
             raise SchemaError(
-                f"exclusion: {dict(exclusion.sizes)} found, the sizes of the map, {dict(significance.sizes)}, accepted: "
+                f"exclusion: {dict(exclusion.sizes)} found, {dict(significance.sizes)} as the map has accepted: "
                 "join energies with exclusion.any('energy')"
             )
         wide = exclusion.variable.set_dims(significance.sizes).transpose(*significance.dims)

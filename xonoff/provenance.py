@@ -28,6 +28,15 @@ LONGEST = 200
 def provenance(ds: xr.Dataset) -> list[dict[str, Any]]:
     """Steps that made a dataset, the first one first; none if it is not known.
 
+    Parameters
+    ----------
+    ds : Dataset
+
+    Returns
+    -------
+    list of dict
+        ``function``, ``made_by`` (with the version), ``inputs`` and ``parameters`` of each.
+
     Examples
     --------
     >>> import xonoff

@@ -276,6 +276,14 @@ def to_fits(ds: xr.Dataset, path: str | os.PathLike[str], *, overwrite: bool = F
         If the dataset does not follow the data model; nothing is written.
     FileExistsError
         If the file exists.
+
+    Examples
+    --------
+    >>> import tempfile, xonoff
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     to_fits(xonoff.tutorial.dataset(), f"{folder}/crab.fits")
+    ...     int(open_fits(f"{folder}/crab.fits").counts.sum()) == int(xonoff.tutorial.dataset().counts.sum())
+    True
     """
     if os.fspath(path).endswith(".gz"):
         raise FormatError(f"{path}: not written: FITS is written uncompressed here, name it .fits and gzip it after")

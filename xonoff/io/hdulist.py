@@ -17,6 +17,14 @@ __all__ = ["from_hdulist", "to_hdulist"]
 def to_hdulist(ds: xr.Dataset) -> fits.HDUList:
     """HDUs of a dataset, in memory; a dask dataset is computed.
 
+    Parameters
+    ----------
+    ds : Dataset
+
+    Returns
+    -------
+    HDUList
+
     Raises
     ------
     SchemaError, GeometryError
@@ -43,6 +51,10 @@ def from_hdulist(hdulist: fits.HDUList, *, round_counts_off: bool = True) -> xr.
     hdulist : HDUList
     round_counts_off : bool
         As for `xonoff.open_dataset`.
+
+    Returns
+    -------
+    Dataset
 
     Raises
     ------

@@ -148,6 +148,17 @@ def write_models(models: Models, path: PathLike, *, overwrite: bool = False) -> 
 def models_from_dict(content: Entry, dataset: str | None = None) -> list[SkyModel]:
     """Sky models of the content of a YAML file of gammapy, see `read_models`.
 
+    Parameters
+    ----------
+    content : mapping
+        With the key ``components``.
+    dataset : str, optional
+        As for `read_models`.
+
+    Returns
+    -------
+    list of SkyModel
+
     Examples
     --------
     >>> crab = {"name": "crab", "type": "SkyModel", "spectral": {"type": "PowerLawSpectralModel", "parameters": []}}

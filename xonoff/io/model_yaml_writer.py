@@ -43,6 +43,10 @@ def models_to_dict(models: Models) -> dict[str, Any]:
         A mapping is from the names of datasets to the models of each. What several of them have is written once; where
         that are not all of them, with their names.
 
+    Returns
+    -------
+    dict
+
     Raises
     ------
     ModelError

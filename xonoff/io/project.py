@@ -10,7 +10,6 @@ gamma-astro-data-formats, is refused.
 import json
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,7 @@ from xonoff.io import fits, ogip, store
 from xonoff.io.atomic import replacing_together
 from xonoff.io.backend import open_dataset
 from xonoff.io.ogip_files import COMPANIONS, companion_name
+from xonoff.io.project_checks import inside_folder, plain, plain_models
 from xonoff.io.yamlfile import at, read_yaml, yaml_text
 
 if TYPE_CHECKING:
@@ -39,6 +39,15 @@ MAX_STEM, MAX_NAME = 70, 140  # letters of the names of files, so that temporary
 
 def to_dict(ds: xr.Dataset, filename: str = "") -> dict[str, Any]:
     """Entry of a dataset in a project: its name, its type in gammapy's words, its file, its models.
+
+    Parameters
+    ----------
+    ds : Dataset
+    filename : str
+
+    Returns
+    -------
+    dict
 
     Examples
     --------
@@ -78,9 +87,9 @@ def _parsed(models: Any, name: str) -> Any:
 def _headed(value: Any, what: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Models, and what stands beside them if they are in a mapping."""
     if isinstance(value, Mapping) and "models" in value:
-        head = _plain({key: item for key, item in value.items() if key != "models"}, what)
-        return head, _models(value["models"], f"{what}: key models")
-    return {}, _models(value, what)
+        head = plain({key: item for key, item in value.items() if key != "models"}, what)
+        return head, plain_models(value["models"], f"{what}: key models")
+    return {}, plain_models(value, what)
 
 
 def from_dict(
@@ -109,6 +118,10 @@ def from_dict(
     chunks, round_counts_off, checksum
         As for `xonoff.open_dataset`.
 
+    Returns
+    -------
+    Dataset
+
     Raises
     ------
     FormatError
@@ -133,7 +146,7 @@ def from_dict(
     kind = data.get("type")
     if "type" in data and kind not in TYPES:
         raise FormatError(f"dataset {name!r}: type {kind!r} found, {', '.join(TYPES)} accepted")
-    path = _inside(Path(folder), data.get("filename"), name)
+    path = inside_folder(Path(folder), data.get("filename"), name)
     head, own = _headed(data.get("models") or [], f"dataset {name!r}: models")
     given = [*_given(components, "components"), *_given(models, "models")]
     ds = open_dataset(path, chunks=chunks, round_counts_off=round_counts_off, checksum=checksum)
@@ -205,6 +218,10 @@ def open_datasets(
         list, in the place of any others.
     chunks, round_counts_off, checksum
         As for `xonoff.open_dataset`; with ``checksum=True`` every file is verified.
+
+    Returns
+    -------
+    list of Dataset
 
     Raises
     ------
@@ -309,6 +326,14 @@ def save_datasets(
         If gammapy has no such model, or models of one name differ.
     FileExistsError
         If a file exists.
+
+    Examples
+    --------
+    >>> import tempfile, xonoff
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_datasets([xonoff.tutorial.dataset()], f"{folder}/crab.yaml", format="netcdf")
+    ...     sorted(os.listdir(folder))
+    ['crab.yaml', 'crab_tutorial.nc']
     """
     path = Path(path)
     if format not in SUFFIXES:
@@ -398,50 +423,3 @@ def _files_of(ds: xr.Dataset, file: str, *, every: bool = False) -> list[str]:
     if not file.endswith(SUFFIXES["fits"]) or _is_map(ds):
         return [file]
     return [file, *(companion_name(file, part) for part, variable in COMPANIONS.items() if every or variable in ds)]
-
-
-def _inside(folder: Path, filename: Any, name: str) -> Path:
-    """Path of a file that has to be in a folder."""
-    if not isinstance(filename, str) or not filename:
-        raise FormatError(f"dataset {name!r}: filename {filename!r} found, the name of a file in the folder accepted")
-    path = folder / filename
-    shown = repr(filename if len(filename) <= 80 else f"{filename[:80]}...")
-    try:
-        inside = not Path(filename).is_absolute() and path.resolve().is_relative_to(folder.resolve())
-        there = inside and path.exists()
-    except (OSError, ValueError, RuntimeError) as error:  # too long, NUL in it, a loop of links
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise FormatError(
-            f"dataset {name!r}: filename {shown} found ({reason}), the name of a file in the folder accepted"
-        ) from error
-    if not inside:
-        raise FormatError(f"dataset {name!r}: filename {shown} leaves the folder of the project: move the file there")
-    if not there:
-        raise FormatError(f"dataset {name!r}: there is no file {shown} in {folder}: copy it there")
-    return path
-
-
-def _models(value: Any, what: str) -> list[dict[str, Any]]:
-    """Models of a list, each a mapping of what JSON holds."""
-    if not isinstance(value, list | tuple) or not all(isinstance(item, Mapping) for item in value):
-        raise FormatError(f"{what}: {str(value)[:80]!r} found, a list of mappings accepted")
-    return [_plain(item, f"{what}, item {number}") for number, item in enumerate(value, 1)]
-
-
-def _plain(value: Any, what: str) -> Any:
-    """A value that JSON holds, with lists and dicts of its own."""
-    if value is None or isinstance(value, str | bool):
-        return value
-    if isinstance(value, int | float) and abs(value) <= sys.float_info.max:
-        return value
-    if isinstance(value, list | tuple):
-        return [_plain(item, f"{what}, item {number}") for number, item in enumerate(value, 1)]
-    if isinstance(value, Mapping):
-        for key in value:
-            if not isinstance(key, str):
-                raise FormatError(f"{what}: key {key!r} found, text accepted: put it in quotes")
-        return {key: _plain(item, f"{what}: key {key}") for key, item in value.items()}
-    raise FormatError(
-        f"{what}: {type(value).__name__} {str(value)[:80]!r} found, text, a finite number, true, false, null, or a "
-        "list or mapping of these accepted: put anything else in quotes"
-    )

@@ -137,6 +137,17 @@ def read_sed(path: str | os.PathLike[str]) -> xr.Dataset:
         If the file is damaged, or is no table of flux points.
     FileNotFoundError
         If there is none.
+
+    Examples
+    --------
+    >>> import tempfile, xonoff
+    >>> from xonoff.models import PointSource, PowerLaw1D, SkyModel
+    >>> crab = SkyModel("crab", PowerLaw1D(3.5e-11, 1, 2.6), PointSource(83.633, 22.014))
+    >>> points = xonoff.flux_points(xonoff.tutorial.dataset(), crab)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_sed(points, f"{folder}/crab.ecsv")
+    ...     bool(abs(read_sed(f"{folder}/crab.ecsv").norm - points.norm).max() < 1e-12)
+    True
     """
     source = Path(path)
     columns, units, meta = read_ecsv(source) if _suffix(source) in ECSV else _read_fits(source)
