@@ -28,32 +28,38 @@ import numpy as np
 import xarray as xr
 
 import xonoff
+from xonoff.io.store import chunk_shape
 
 MAPS = ("counts", "counts_off", "acceptance", "acceptance_off")
 #: Pixels along a side that gammapy is tried with.
 SIDES = (4096, 3072, 2048, 1536, 1024, 512)
 
 
-def make(folder: Path, pixels: int, energies: int, chunk: int) -> None:
-    """Two runs of four maps each in float32, of one tile of Poisson counts over and over; the second one is shifted."""
+def make(folder: Path, pixels: int, energies: int) -> None:
+    """Two runs of four maps each in float32, of one tile of Poisson counts over and over; the second one is shifted.
+
+    A tile is a chunk as xonoff makes them by default.
+    """
     import dask.array as da
 
     edges = xonoff.energy_edges("0.1 TeV", "100 TeV", n=energies)
     geom = xonoff.Geom.create((0, 0), width=pixels * 0.02, pixel_size=0.02, projection="CAR", energy=edges)
     rng = np.random.default_rng(1)
-    expected = 5 * np.exp(-np.arange(energies) / 5)[:, None, None] * np.ones((energies, chunk, chunk))
+    shape = chunk_shape((energies, pixels, pixels), 4)
+    ny, nx = (-(-pixels // n) for n in shape[1:])
+    expected = 5 * np.exp(-np.arange(energies) / 5)[: shape[0], None, None] * np.ones(shape)
     tiles = {
         "counts": rng.poisson(0.3 * expected),
         "counts_off": rng.poisson(3 * expected),
         "acceptance": expected,
         "acceptance_off": 10 * expected,
     }
-    n = pixels // chunk
     for number in range(2):
         variables = {}
         for name in MAPS:
             block = np.roll(tiles[name], number, axis=-1).astype(np.float32)
-            whole = da.block([[[da.from_array(block, name=False, chunks=-1) for _ in range(n)] for _ in range(n)]])
+            rows = [[da.from_array(block, name=False, chunks=-1) for _ in range(nx)] for _ in range(ny)]
+            whole = da.block([rows])[:, :pixels, :pixels]
             variables[name] = (geom.dims, whole, {"units": "1"})
         ds = xr.Dataset(variables, geom.coords(), {"name": f"run {number}"})
         ds.onoff.to_zarr(folder / f"run{number}.zarr")
@@ -84,7 +90,9 @@ def steps(folder: Path) -> dict[str, Callable[[], None]]:
         "stat_sum": lambda: print(float(opened().onoff.stat_sum()), file=sys.stderr),
         "to_image": lambda: opened().onoff.to_image().onoff.to_zarr(out, overwrite=True),
         "stack": lambda: xonoff.stack([opened(0), opened(1)]).onoff.to_zarr(out, overwrite=True),
-        "ring_background": written(lambda: opened().onoff.ring_background("0.5 deg", "0.3 deg")[list(MAPS)]),
+        "ring_background": lambda: (
+            opened().onoff.ring_background("0.5 deg", "0.3 deg").onoff.to_zarr(out, overwrite=True)
+        ),
         "to_zarr": lambda: opened().onoff.to_zarr(out, overwrite=True),
     }
 
@@ -169,7 +177,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pixels", type=int, default=4096)
     parser.add_argument("--energies", type=int, default=24)
-    parser.add_argument("--chunk", type=int, default=512)
     parser.add_argument("--memory", type=int, default=2000, help="MB a process; 0 for no limit")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--workers", type=int, nargs="*", default=[0], help="0 for the threads of one process")
@@ -185,7 +192,7 @@ def main() -> None:
         return
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     try:
-        make(folder, options.pixels, options.energies, options.chunk)
+        make(folder, options.pixels, options.energies)
         data = size_of(folder / "run0.zarr") / 1e6
         shape = f"{options.energies} x {options.pixels} x {options.pixels}"
         print(f"{shape} bins, four maps of float32: {data:.0f} MB a run; at most {options.memory} MB a process")

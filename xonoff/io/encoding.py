@@ -153,15 +153,23 @@ def zarr_encoding(variable: xr.Variable) -> dict[str, Any]:
 
 
 def opened(source: Any, chunks: Any, **options: Any) -> xr.Dataset:
-    """Open with strings loaded and without the encoding, which would follow slices into later writes."""
+    """Open with strings loaded and without the encoding, which would follow slices into later writes.
+
+    In dask arrays are all others but 1-D coordinates, whose chunks would not be those of maps.
+    """
     ds = xr.open_dataset(source, chunks=None, **options)
-    strings = {name: ds[name].variable.load() for name in ds.variables if ds[name].dtype.kind in "OTU"}
+    known = {str(name): ds[name].variable.load() for name in ds.variables if ds[name].dtype.kind in "OTU"}
+    text = list(known)
     if chunks is not None:
+        apart = [name for name in ds.coords if ds[name].ndim < 2 and name not in {*ds.indexes, *text}]
+        loaded = {str(name): ds[name].variable.load() for name in apart}
+        known |= {name: variable.astype(variable.dtype.newbyteorder("=")) for name, variable in loaded.items()}
         ds.close()
-        coords = [name for name in strings if name in ds.coords]
-        ds = xr.open_dataset(source, chunks=chunks, drop_variables=[str(name) for name in strings], **options)
-        ds = ds.assign(strings).set_coords(coords)  # dask cannot tell how large a block of text is
-    for name, variable in strings.items():
+        coords = [name for name in known if name in ds.coords]
+        ds = xr.open_dataset(source, chunks=chunks, drop_variables=list(known), **options)
+        ds = ds.assign(known).set_coords(coords)  # dask cannot tell how large a block of text is
+    for name in text:
+        variable = known[name]
         if _are_strings(variable.values):
             ds[name] = (variable.dims, variable.values.astype(STRING), variable.attrs)
     ds.encoding = {key: value for key, value in ds.encoding.items() if key == "source"}

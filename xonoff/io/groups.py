@@ -26,6 +26,7 @@ from xonoff.io.encoding import opened, require_same, storable, zarr_encoding
 from xonoff.io.folder import Folder
 from xonoff.io.manifest import MANIFEST, check_chunks, check_metadata, checksums_of, zarr_manifest
 from xonoff.io.objects import Objects
+from xonoff.io.slabs import write_zarr
 from xonoff.io.urls import open_objects
 
 __all__ = ["Seal", "open_group", "open_url", "pack", "publish", "remove_group", "seal_group", "unpack", "write_group"]
@@ -60,7 +61,7 @@ def write_group(objects: Objects, prefix: str, ds: xr.Dataset) -> tuple[bytes, S
     ready = storable(ds)
     encoding = {name: zarr_encoding(variable) for name, variable in ready.variables.items()}
     store = ObjectsStore(objects, prefix, hold=True)
-    ready.to_zarr(store, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
+    write_zarr(ready, store, mode="w-", zarr_format=3, consolidated=False, encoding=encoding)
     data = {f"{name}/c" for name in ready.data_vars}
     kept = {key: content for key, content in store.kept.items() if key[: key.find("/c") + 2] not in data}
     root, seal = seal_group(objects, prefix, kept)

@@ -10,6 +10,7 @@ from typing import Any
 import xarray as xr
 
 from xonoff.errors import FormatError, XonoffError
+from xonoff.io.atomic import STRAGGLERS
 from xonoff.io.groups import Seal, open_group, publish, remove_group, write_group
 from xonoff.io.index import INDEX, Entry, RunId, key_of
 from xonoff.io.objects import Objects
@@ -46,7 +47,9 @@ def write_run(objects: Objects, group: str, ds: xr.Dataset) -> Seal:
         objects.flush([f"{group}/zarr.json"])
     except BaseException:
         with suppress(Exception):
-            remove_group(objects, objects.find(group, parts=True))
+            for _ in range(STRAGGLERS):  # threads of a failed dask write may be at it still
+                remove_group(objects, objects.find(group, parts=True))
+                time.sleep(0.05)
         raise
     return seal
 

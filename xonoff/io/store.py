@@ -21,6 +21,7 @@ from xonoff.io.atomic import replacing, replacing_store
 from xonoff.io.encoding import chunk_shape, netcdf_encoding, opened, require_same, storable, zarr_encoding
 from xonoff.io.groups import open_url, write_url
 from xonoff.io.manifest import check_netcdf, check_zarr, seal_netcdf, seal_zarr
+from xonoff.io.slabs import write_zarr
 
 __all__ = ["chunk_shape", "is_path", "open_netcdf", "open_zarr", "to_netcdf", "to_zarr"]
 
@@ -101,7 +102,7 @@ def to_zarr(
     with replacing_store(_local(path), overwrite) as part:
         ready = storable(ds)
         encoding = {name: zarr_encoding(variable) for name, variable in ready.variables.items()}
-        ready.to_zarr(part, mode="w", zarr_format=3, consolidated=False, encoding=encoding)
+        write_zarr(ready, part, zarr_format=3, consolidated=False, encoding=encoding)
         seal_zarr(part)
         with open_zarr(part) as written:
             require_same(written, ready, path)

@@ -1,0 +1,120 @@
+"""Large lazy datasets are written part after part, and the result is the same."""
+
+from typing import Any
+
+import dask
+import numpy as np
+import pytest
+import xarray as xr
+
+import xonoff
+from xonoff.io import slabs, store
+
+
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Parts of everything lazy, and a list of the regions that are written."""
+    monkeypatch.setattr(slabs, "LARGE", 0)
+    monkeypatch.setattr(slabs, "PART", 1)
+    regions: list[Any] = []
+    write = xr.Dataset.to_zarr
+
+    def to_zarr(ds: xr.Dataset, *args: Any, **kwargs: Any) -> Any:
+        regions.append(kwargs.get("region"))
+        return write(ds, *args, **kwargs)
+
+    monkeypatch.setattr(xr.Dataset, "to_zarr", to_zarr)
+    return regions
+
+
+def chunked(ds: xr.Dataset) -> xr.Dataset:
+    return ds.chunk(lat=8, lon=20).assign(edisp=ds.edisp.chunk())
+
+
+def tall() -> xr.Dataset:
+    """A map of 16 rows of chunks, in memory."""
+    geom = xonoff.Geom.create((0, 0), width=(2, 64), pixel_size=0.1, projection="CAR", energy=[1, 3, 10])
+    rng = np.random.default_rng(1)
+    shape = (2, 640, 20)
+    arrays = {"counts": rng.poisson(1, shape), "counts_off": rng.poisson(9, shape)}
+    arrays |= {"acceptance": np.ones(shape), "acceptance_off": np.full(shape, 9.0)}
+    return xr.Dataset({name: (geom.dims, array) for name, array in arrays.items()}, geom.coords(), {"name": "tall"})
+
+
+@pytest.mark.parametrize("made", ["as it is", "ring", "stack"])
+def test_it_is_the_same(tmp_path, in_parts, made):
+    lazy = tall().chunk(lat=40, lon=20)
+    if made == "ring":
+        lazy = lazy.onoff.ring_background("0.3 deg", "0.2 deg")
+    elif made == "stack":
+        lazy = xonoff.stack([lazy, lazy])
+    lazy.onoff.to_zarr(tmp_path / "a.zarr")
+    assert [region for region in in_parts if region] == [{"lat": slice(n, n + 40)} for n in range(0, 640, 40)]
+    xr.testing.assert_identical(xonoff.open_dataset(tmp_path / "a.zarr").load(), lazy.compute())
+    assert xonoff.open_dataset(tmp_path / "a.zarr", chunks={}).counts.chunksizes["lat"] == (40,) * 16
+
+
+def test_with_a_response_on_grids_of_its_own(ds, tmp_path, in_parts):
+    chunked(ds).onoff.to_zarr(tmp_path / "a.zarr")
+    assert len([region for region in in_parts if region]) == 5
+    xr.testing.assert_identical(xonoff.open_dataset(tmp_path / "a.zarr").load(), ds)
+
+
+def test_among_objects(ds, tmp_path, in_parts):
+    obstore = pytest.importorskip("obstore")
+    memory = obstore.store.MemoryStore()
+    lazy = chunked(ds)
+    lazy.onoff.to_zarr(memory)
+    assert len([region for region in in_parts if region]) == 5
+    xr.testing.assert_identical(xonoff.open_dataset(memory).load(), ds)
+
+
+def test_what_every_part_needs_is_worked_out_once(ds, tmp_path, in_parts):
+    lazy = chunked(ds)
+    shared = lazy.assign(counts=lazy.counts / lazy.counts.sum())
+    shared.onoff.to_zarr(tmp_path / "a.zarr")
+    assert in_parts == [None]
+
+
+def test_small_data_and_one_chunk_go_in_one(ds, tmp_path, in_parts, monkeypatch):
+    ds.onoff.to_zarr(tmp_path / "a.zarr")
+    ds.chunk().onoff.to_zarr(tmp_path / "b.zarr")
+    monkeypatch.setattr(slabs, "LARGE", 2**30)
+    chunked(ds).onoff.to_zarr(tmp_path / "c.zarr")
+    assert in_parts == [None] * 3
+
+
+def test_parts_are_whole_chunks_and_as_large_as_they_may_be():
+    assert list(slabs._joined((4, 4, 4, 2), 8)) == [slice(0, 8), slice(8, 14)]
+    assert list(slabs._joined((4, 4, 4, 2), 1)) == [slice(0, 4), slice(4, 8), slice(8, 12), slice(12, 14)]
+    assert list(slabs._joined((4, 9, 1), 8)) == [slice(0, 4), slice(4, 13), slice(13, 14)]
+
+
+def test_memory_is_that_of_a_part(tmp_path, monkeypatch):
+    """Of a ring in a map of 32 rows of chunks few are there at any time."""
+    alive, most = set(), [0]
+    monkeypatch.setattr(slabs, "LARGE", 0)
+    monkeypatch.setattr(slabs, "PART", 1)
+
+    class Read:
+        shape, dtype, ndim = (2, 640, 20), np.dtype(np.float32), 3
+
+        def __getitem__(self, key):
+            import weakref
+
+            found = np.ones([len(range(*k.indices(n))) for k, n in zip(key, self.shape, strict=True)], np.float32)
+            alive.add(key[1].start)
+            weakref.finalize(found, alive.discard, key[1].start)
+            most[0] = max(most[0], len(alive))
+            return found
+
+    import dask.array as da
+
+    edges = xonoff.energy_edges("1 TeV", "10 TeV", n=2)
+    geom = xonoff.Geom.create((0, 0), width=(2, 64), pixel_size=0.1, projection="CAR", energy=edges)
+    counts = da.from_array(Read(), chunks=(2, 20, 20), asarray=False, meta=np.empty((0, 0, 0), np.float32))
+    ds = xr.Dataset({"counts": (geom.dims, counts), "acceptance": (geom.dims, counts)}, geom.coords())
+    with dask.config.set(scheduler="synchronous"):
+        ds.onoff.ring_background("0.3 deg", "0.2 deg").onoff.to_zarr(tmp_path / "a.zarr")
+    assert store.open_zarr(tmp_path / "a.zarr").counts_off.max() > 0
+    assert most[0] <= 6
