@@ -54,7 +54,7 @@ def test_pixels_without_exposure_are_left_out():
     sky = sky_grid(ds, "psf")
     position = tuple(float(a) for a in sky.pixel_to_sky(1.25, 1.0))
     np.testing.assert_allclose(at_position(ds, "psf", position), ds.psf[:, :, 1, 2], rtol=1e-9)
-    ds["psf_exposure"] = ds.psf_exposure * 0
+    ds = ds.assign(psf_exposure=ds.psf_exposure * 0, exposure=ds.exposure * 0)
     assert (at_position(ds, "psf", position) == 0).all()
 
 
@@ -131,7 +131,7 @@ def test_the_nearest_pixel_is_one_with_exposure():
     ds["psf_exposure"][:, 1, 1] = 0
     position = tuple(float(a) for a in sky.pixel_to_sky(1.2, 1.0))
     np.testing.assert_allclose(at_position(ds, "psf", position, "nearest"), ds.psf[:, :, 1, 2])
-    ds["psf_exposure"] = ds.psf_exposure * 0
+    ds = ds.assign(psf_exposure=ds.psf_exposure * 0, exposure=ds.exposure * 0)
     assert (at_position(ds, "psf", position, "nearest") == 0).all()
     with pytest.raises(xonoff.SchemaError, match="method 'cubic' found, 'linear' or 'nearest' accepted"):
         at_position(ds, "psf", position, "cubic")
@@ -155,3 +155,14 @@ def test_the_dispersion_keeps_the_thresholds_of_a_stack():
     kernel = edisp_at(xonoff.stack([ds, ds]), (83.6, 22.0))
     assert (kernel[:, 0] == 0).all()
     assert (kernel[:, 1:].sum("energy") > 0).all()
+
+
+@pytest.mark.parametrize("name", ["psf", "edisp"])
+def test_a_response_without_weight_beside_exposure_is_refused(ds, name):
+    empty = ds.assign({f"{name}_exposure": 0 * ds[f"{name}_exposure"]})
+    with pytest.raises(xonoff.SchemaError, match=rf"{name}_exposure: 0 everywhere found .*drop_vars"):
+        at_position(empty, name, (83.63, 22.01))
+    nothing = empty.assign(exposure=0 * empty.exposure)
+    assert not np.nan_to_num(at_position(nothing, name, (83.63, 22.01)).values).any()
+    alone = at_position(empty.drop_vars(f"{name}_exposure"), name, (83.63, 22.01))
+    np.testing.assert_allclose(alone.values, at_position(ds, name, (83.63, 22.01)).values, rtol=1e-6)

@@ -164,6 +164,7 @@ class Response:
         self._exposed: xr.Variable | None = None
         if dims and exposure in ds and own_grid(ds, exposure) == grid:
             self._exposed = ds.variables[exposure].transpose("energy_true", *dims)
+            _check_weight(ds, name)
         self._patch: tuple[list[slice], Any, Any] | None = None
 
     def __call__(self, position: Position) -> xr.Variable:
@@ -210,6 +211,18 @@ class Response:
             index.append(slice(first, first + 2))
             shares.append(np.array([first + 1 - pixel, pixel - first][: min(n, 2)]))
         return index, shares
+
+
+def _check_weight(ds: xr.Dataset, name: str) -> None:
+    """Refuse a response that is nowhere used where there is exposure, as of a new dataset that is filled in part."""
+    weight, exposure = ds[f"{name}_exposure"], ds.get("exposure")
+    if weight.chunks or exposure is None or exposure.chunks or bool((weight > 0).any()):
+        return
+    if bool((exposure > 0).any()):
+        raise SchemaError(
+            f"{name}_exposure: 0 everywhere found beside exposure above 0: it is the weight of {name}, which would be "
+            f"used nowhere: fill it too, or leave it out with ds.drop_vars('{name}_exposure')"
+        )
 
 
 def exposure_in(ds: xr.Dataset, rows: slice, columns: slice) -> npt.NDArray[np.float64]:
