@@ -2,10 +2,12 @@ import os
 import pickle
 import threading
 
+import numpy as np
 import pytest
 import xarray as xr
 from datasets import make
 
+import xonoff
 from xonoff import Archive
 from xonoff.errors import FormatError
 from xonoff.io.folder import Folder
@@ -177,3 +179,19 @@ class TestNames:
         monkeypatch.setitem(sys.modules, "obstore.exceptions", None)
         with pytest.raises(ImportError, match=r"s3://bucket/a: .*pip install 'xonoff\[cloud\]'"):
             open_objects("s3://bucket/a")
+
+
+def test_a_write_that_fails_leaves_nothing_under_a_url(ds):
+    obstore = pytest.importorskip("obstore")
+    memory = obstore.store.MemoryStore()
+
+    def breaking(block):
+        raise RuntimeError("broken block")
+
+    lazy = ds.chunk(lat=20)
+    broken = lazy.assign(counts=lazy.counts.copy(data=lazy.counts.data.map_blocks(breaking, dtype=np.int64)))
+    with pytest.raises(RuntimeError, match="broken block"):
+        broken.onoff.to_zarr(memory)
+    assert [entry for page in memory.list() for entry in page] == []
+    lazy.onoff.to_zarr(memory)
+    xr.testing.assert_identical(xonoff.open_dataset(memory).load(), ds)

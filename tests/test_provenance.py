@@ -83,6 +83,76 @@ def test_long_parameters_are_cut():
     assert step["parameters"] == {"mode": "all", "when": [1, 2.5, None]}
 
 
-@pytest.mark.parametrize("text", ["", "by hand", "{}", "[1, 2]", 3])
+@recorded
+def joined(datasets: object, value: object = None) -> xr.Dataset:
+    return xr.Dataset(attrs={"name": "joined"})
+
+
+@pytest.mark.parametrize("several", [list, tuple, iter])
+def test_several_inputs_are_named(several):
+    one, two = (xr.Dataset(attrs={"name": name}) for name in ("one", "tw\u00f6"))
+    assert provenance(joined(several([one, two])))[0]["inputs"] == ["one", "tw\u00f6"]
+    step = joined(one)
+    made = provenance(joined(several([step]), value=iter("ab")))
+    assert [(entry["inputs"], entry["parameters"]) for entry in made] == [
+        (["one"], {}),
+        (["joined"], {"value": ["a", "b"]}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (float("nan"), "nan"),
+        ([1.5, np.float32(-np.inf)], [1.5, "-inf"]),
+        (np.float32(0.5), 0.5),
+        ("x" * 10**6, "x" * 200 + "..."),
+        (lambda e: e, "<function <lambda>>"),
+        (object(), "<object object>"),
+        (xonoff.units.u.Quantity([1, 2], "deg"), "[1. 2.] deg"),
+        ("a\ud800\0<b>", "a\ud800\0<b>"),
+    ],
+)
+def test_parameters_are_json_that_is_the_same_each_time(value, expected):
+    if callable(value):
+        expected = expected.replace("<lambda>", value.__qualname__)
+    made = joined(xr.Dataset(), value)
+    text = made.attrs["provenance"]
+    assert text.isascii()
+    assert "NaN" not in text
+    assert "Infinity" not in text
+    assert provenance(made)[0]["parameters"] == {"value": expected}
+
+
+def test_what_others_wrote_becomes_json():
+    made = joined(xr.Dataset(attrs={"provenance": '[{"a": NaN}]'}))
+    assert provenance(made)[0] == {"a": "NaN"}
+    assert "NaN}" not in made.attrs["provenance"]
+
+
+@pytest.mark.parametrize("end", ["fits", "nc", "zarr"])
+def test_a_stack_of_thousands_is_kept(ds, tmp_path, end):
+    names = [f"run {number} of a survey of the whole plane" for number in range(2000)]
+    stacked = ds.assign_attrs(xonoff.provenance.made("stack", names, {}))
+    assert len(stacked.attrs["provenance"]) > 2**16
+    path = tmp_path / f"a.{end}"
+    getattr(stacked.onoff, {"fits": "to_fits", "nc": "to_netcdf", "zarr": "to_zarr"}[end])(path)
+    assert xonoff.open_dataset(path).onoff.provenance[0]["inputs"] == names
+
+
+@pytest.mark.parametrize("columns", [[("ACTIVITY", "3A", ["a", "b"])], [("WHAT", "J", [1]), ("WHO", "1A", ["x"])], []])
+def test_tables_of_others_are_left_out(ds, tmp_path, columns):
+    from astropy.io import fits
+
+    made = [fits.Column(name, form, array=np.array(values)) for name, form, values in columns]
+    hdu = fits.BinTableHDU.from_columns(made) if made else fits.ImageHDU(np.zeros((2, 2)))
+    hdu.name = "PROVENANCE"
+    ds.onoff.to_fits(tmp_path / "a.fits")
+    with fits.open(tmp_path / "a.fits") as hdus:
+        fits.HDUList([*hdus, hdu]).writeto(tmp_path / "b.fits")
+    assert "provenance" not in xonoff.open_dataset(tmp_path / "b.fits").attrs
+
+
+@pytest.mark.parametrize("text", ["", "by hand", "{}", "[1, 2]", 3, "[" * 10**5])
 def test_what_others_wrote_is_not_ours(text):
     assert provenance(xr.Dataset(attrs={"provenance": text})) == []

@@ -51,7 +51,7 @@ class ResponseGeom:
     axes: dict[str, Value] = field(default_factory=dict)
 
 
-@on_off
+@recorded
 def create(
     geom: Geom,
     *,
@@ -115,7 +115,7 @@ def create(
     return ds.assign_coords({key: xr.Variable("gti", none, attrs) for key in ("gti_start", "gti_stop")})
 
 
-@on_off
+@recorded
 def from_geoms(
     geom: Geom,
     geom_exposure: ResponseGeom | None = None,

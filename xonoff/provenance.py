@@ -7,7 +7,9 @@ What only selects is not in it: the coordinates tell. Nor is what plain xarray d
 import functools
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ParamSpec
 
 import numpy as np
@@ -21,8 +23,8 @@ P = ParamSpec("P")
 
 #: Name of the attribute.
 STEPS = "provenance"
-#: Characters of one parameter that are kept.
-LONGEST = 200
+#: Characters of one text that are kept, and items of a list.
+LONGEST, MOST = 200, 8
 
 
 def provenance(ds: xr.Dataset) -> list[dict[str, Any]]:
@@ -47,8 +49,8 @@ def provenance(ds: xr.Dataset) -> list[dict[str, Any]]:
     to_image ['tutorial'] {}
     """
     try:
-        found = json.loads(ds.attrs.get(STEPS, "[]"))
-    except (TypeError, ValueError):  # of someone else
+        found = json.loads(ds.attrs.get(STEPS, "[]"), parse_constant=str)
+    except (TypeError, ValueError, RecursionError):  # of someone else
         return []
     return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
@@ -66,19 +68,21 @@ def made(
 def recorded(function: Callable[P, xr.Dataset]) -> Callable[P, OnOffDataset]:
     """Have a function of one or more datasets add itself to the provenance of what it makes.
 
-    Of one input the steps are kept, of several their names only. Parameters that are left at their defaults are left
-    out.
+    Inputs are parameters that are a dataset, or several. Of one input the steps are kept, of several their names only.
+    Parameters that are left at their defaults are left out.
     """
     signature = inspect.signature(function)
 
     @on_off
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> xr.Dataset:
+        args, kwargs = tuple(map(_again, args)), {name: _again(value) for name, value in kwargs.items()}  # type: ignore[assignment]
         result = function(*args, **kwargs)
         given = signature.bind(*args, **kwargs).arguments
-        inputs = [value for value in given.values() if isinstance(value, xr.Dataset)]
+        found = {name: _datasets(value) for name, value in given.items()}
+        inputs = [ds for datasets in found.values() for ds in datasets]
         before = provenance(inputs[0]) if len(inputs) == 1 else []
-        others = {name: value for name, value in given.items() if not isinstance(value, xr.Dataset)}
+        others = {name: value for name, value in given.items() if not found[name]}
         parameters = {
             name: _plain(value)
             for name, value in others.items()
@@ -93,13 +97,30 @@ def recorded(function: Callable[P, xr.Dataset]) -> Callable[P, OnOffDataset]:
     return run
 
 
+def _again(value: Any) -> Any:
+    """Parameter that can be gone through more than once."""
+    return list(value) if isinstance(value, Iterator) else value
+
+
+def _datasets(value: Any) -> list[xr.Dataset]:
+    """Datasets of a parameter."""
+    if isinstance(value, xr.Dataset):
+        return [value]
+    return [item for item in value if isinstance(item, xr.Dataset)] if isinstance(value, list | tuple) else []
+
+
 def _plain(value: Any) -> Any:
-    """Parameter as JSON has it: a number or text as it is, of all else what it is in words."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
+    """Parameter as JSON has it: a finite number or a text as it is, of all else what it is in words, but not where."""
     if isinstance(value, np.bool_ | np.integer | np.floating):
-        return value.item()
-    if isinstance(value, list | tuple) and len(value) <= 8:
+        value = value.item()
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    if isinstance(value, list | tuple) and len(value) <= MOST:
         return [_plain(item) for item in value]
-    text = f"{type(value).__name__} {value.name!r}" if isinstance(value, xr.DataArray) else " ".join(str(value).split())
+    if isinstance(value, str):
+        text = value
+    elif isinstance(value, xr.DataArray):
+        text = f"{type(value).__name__} {value.name!r}"
+    else:
+        text = re.sub(r" at 0x[0-9a-fA-F]+", "", " ".join(str(value).split()))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."

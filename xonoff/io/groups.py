@@ -14,14 +14,16 @@ import json
 import os
 import secrets
 import socket
+import time
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import xarray as xr
 
 from xonoff.errors import FormatError
-from xonoff.io.atomic import alive
+from xonoff.io.atomic import STRAGGLERS, alive
 from xonoff.io.encoding import opened, require_same, storable, zarr_encoding
 from xonoff.io.folder import Folder
 from xonoff.io.manifest import MANIFEST, check_chunks, check_metadata, checksums_of, zarr_manifest
@@ -30,7 +32,7 @@ from xonoff.io.slabs import write_zarr
 from xonoff.io.urls import open_objects
 
 __all__ = ["Seal", "open_group", "open_url", "pack", "publish", "remove_group", "seal_group", "unpack", "write_group"]
-__all__ += ["write_url"]
+__all__ += ["gone_on_failure", "write_url"]
 
 ROOT = "zarr.json"
 PACKED = f"{MANIFEST}/pack"
@@ -122,6 +124,19 @@ def open_group(objects: Objects, prefix: str, chunks: Any = None, seal: Seal | N
     return opened(store, chunks, engine="zarr", consolidated=False, zarr_format=3)
 
 
+@contextmanager
+def gone_on_failure(objects: Objects, prefix: str) -> Iterator[None]:
+    """Delete a group, or all that is there of it, if the block fails."""
+    try:
+        yield
+    except BaseException:
+        with suppress(Exception):
+            for _ in range(STRAGGLERS):  # threads of a failed dask write may be at it still
+                remove_group(objects, objects.find(prefix, parts=True))
+                time.sleep(0.05)
+        raise
+
+
 def remove_group(objects: Objects, keys: Iterable[str]) -> None:
     """Delete the objects of a group, first those that make it one."""
     first = [key for key in keys if key.endswith((ROOT, PACKED))]
@@ -195,7 +210,8 @@ def write_url(
         raise FileExistsError(f"{name} holds {next(iter(left))!r}, no dataset: choose another name")
     if not objects.create(WRITING, token):
         raise FileExistsError(f"{objects.name} is being written by another process: wait for it, or give another name")
-    root, _ = write_group(objects, "", ds)
+    with gone_on_failure(objects, ""):
+        root, _ = write_group(objects, "", ds)
     if objects.get(WRITING) != token or not publish(objects, "", root):
         raise FileExistsError(f"{objects.name} was written by another process meanwhile: choose another name")
     objects.delete([WRITING])

@@ -136,12 +136,13 @@ def text_tables(ds: xr.Dataset) -> list[Table]:
 
 
 def read_texts(path: str, hdus: Mapping[str, HDU]) -> dict[str, str]:
-    """Attributes of `TEXTS`; they are not looked into here."""
+    """Attributes of `TEXTS`; they are not looked into here. A table of another kind is not ours, but for models."""
     found = {}
     for name in TEXTS:
-        if name.upper() not in hdus:
+        hdu = hdus.get(name.upper())
+        if hdu is None or (name != "models" and "TEXT" not in hdu.cards.values()):
             continue
-        column = np.asarray(hdus[name.upper()].table().get("TEXT", []))
+        column = np.asarray(hdu.table().get("TEXT", []))
         if column.shape != (1,) or column.dtype.kind not in "US":
             raise FormatError(
                 f"{path}: HDU {name.upper()}: {column.dtype} of shape {column.shape} found, one text in TEXT accepted"

@@ -3,15 +3,14 @@
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import xarray as xr
 
 from xonoff.errors import FormatError, XonoffError
-from xonoff.io.atomic import STRAGGLERS
-from xonoff.io.groups import Seal, open_group, publish, remove_group, write_group
+from xonoff.io.groups import Seal, gone_on_failure, open_group, publish, write_group
 from xonoff.io.index import INDEX, Entry, RunId, key_of
 from xonoff.io.objects import Objects
 
@@ -41,16 +40,10 @@ def new_group(obs_id: RunId) -> str:
 
 def write_run(objects: Objects, group: str, ds: xr.Dataset) -> Seal:
     """Write a dataset into a folder; nothing in the archive points to it yet. What fails is taken away."""
-    try:
+    with gone_on_failure(objects, group):
         root, seal = write_group(objects, group, ds)
         publish(objects, group, root)
         objects.flush([f"{group}/zarr.json"])
-    except BaseException:
-        with suppress(Exception):
-            for _ in range(STRAGGLERS):  # threads of a failed dask write may be at it still
-                remove_group(objects, objects.find(group, parts=True))
-                time.sleep(0.05)
-        raise
     return seal
 
 

@@ -6,6 +6,7 @@ rows need the same things to be worked out. Chunks beside a row are read for it 
 """
 
 from collections.abc import Iterator
+from itertools import accumulate, pairwise
 from typing import Any
 
 import xarray as xr
@@ -19,7 +20,7 @@ AGAIN = 1 / 3
 
 
 def write_zarr(ds: xr.Dataset, store: Any, mode: Any = "w", **options: Any) -> None:
-    """Write a dataset whose chunks fit each other as a new Zarr group, with `xarray.Dataset.to_zarr`.
+    """Write a dataset as a new Zarr group, with `xarray.Dataset.to_zarr`.
 
     Parameters
     ----------
@@ -38,35 +39,44 @@ def write_zarr(ds: xr.Dataset, store: Any, mode: Any = "w", **options: Any) -> N
     >>> xr.open_zarr(folder, consolidated=False).counts.values
     array([3, 1])
     """
-    dim, parts, chunks = _parts(ds)
+    dim, parts = _parts(ds)
     if not parts:
         ds.to_zarr(store, mode=mode, **options)
         return
     ds.to_zarr(store, mode=mode, compute=False, **options)  # all that is in memory, and the metadata of the rest
-    lazy = ds[[name for name, variable in ds.variables.items() if variable.chunks]]
-    across = lazy.drop_vars([n for n, variable in lazy.variables.items() if variable.chunksizes.get(dim) != chunks])
+    lazy = ds.drop_vars([name for name, variable in ds.variables.items() if variable.chunks is None])
+    across = _across(ds, dim)
     others = lazy.drop_vars(list(across.variables))
+    again: Any = {"consolidated": False, "write_empty_chunks": True}  # so that a missing chunk is a lost one
     if others.variables:
-        others.to_zarr(store, mode="r+", consolidated=False)
+        others.to_zarr(store, mode="r+", **again)
     for part in parts:
-        across.isel({dim: part}).to_zarr(store, region={dim: part}, consolidated=False)
+        across.isel({dim: part}).to_zarr(store, region={dim: part}, **again)
 
 
-def _parts(ds: xr.Dataset) -> tuple[str, list[slice], tuple[int, ...]]:
-    """Dimension, parts along it of whole chunks each, and its chunks; no parts if all is written in one go."""
-    lazy = {name: variable for name, variable in ds.variables.items() if variable.chunks}
+def _parts(ds: xr.Dataset) -> tuple[str, list[slice]]:
+    """Dimension, and parts along it of whole chunks of each variable; no parts if all is written in one go."""
+    lazy = {name: variable for name, variable in ds.variables.items() if variable.chunks is not None}
     size = sum(variable.nbytes for variable in lazy.values())
-    nothing: tuple[str, list[slice], tuple[int, ...]] = "", [], ()
     if size <= LARGE:
-        return nothing
-    largest = max(lazy.values(), key=lambda variable: variable.nbytes)
-    dim, chunks = max(((str(dim), sizes) for dim, sizes in largest.chunksizes.items()), key=lambda item: len(item[1]))
-    parts = list(_joined(chunks, max(PART * sum(chunks) // size, 1)))
-    if len(parts) < 2 or not _consistent(ds):
-        return nothing
-    across = ds[[name for name, variable in lazy.items() if variable.chunksizes.get(dim) == chunks]]
+        return "", []
+    largest = max(lazy.values(), key=lambda variable: variable.nbytes).chunksizes
+    dim = str(max(largest, key=lambda dim: len(largest[dim]), default=""))
+    across = _across(ds, dim)
+    if not across.variables:
+        return "", []
+    ends = set.intersection(*(set(accumulate(variable.chunksizes[dim])) for variable in across.variables.values()))
+    chunks = tuple(stop - start for start, stop in pairwise(sorted({0, *ends})))
+    parts = list(_joined(chunks, max(PART * ds.sizes[dim] // size, 1)))
+    if len(parts) < 2:
+        return "", []
     first, last = (_tasks(across.isel({dim: part})) for part in (parts[0], parts[-1]))
-    return (dim, parts, chunks) if len(first & last) <= AGAIN * len(first) else nothing
+    return (dim, parts) if len(first & last) <= AGAIN * len(first) else ("", [])
+
+
+def _across(ds: xr.Dataset, dim: str) -> xr.Dataset:
+    """Lazy variables of several chunks along a dimension."""
+    return ds.drop_vars([name for name, variable in ds.variables.items() if len(variable.chunksizes.get(dim, ())) < 2])
 
 
 def _joined(chunks: tuple[int, ...], most: int) -> Iterator[slice]:
@@ -86,11 +96,3 @@ def _tasks(ds: xr.Dataset) -> set[Any]:
 
     graph: Any = ds.__dask_graph__()
     return set(graph.cull(set(flatten(ds.__dask_keys__()))))
-
-
-def _consistent(ds: xr.Dataset) -> bool:
-    """Tell whether all variables have the same chunks along a dimension, which xarray asks of what is a region."""
-    try:
-        return bool(ds.chunks)
-    except ValueError:
-        return False
