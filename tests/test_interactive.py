@@ -137,11 +137,19 @@ def test_options_are_those_of_an_image(ds: xr.Dataset) -> None:
     assert found["clim"][1] == ds["counts"][0].where(ds["mask_safe"][0]).max()
 
 
+def test_a_logarithmic_scale_of_an_excess_is_above_0(ds: xr.Dataset) -> None:
+    frame = explore(ds, "excess", logz=True)[float(ds["energy"][0])]
+    low, high = (frame.opts.get("plot").kwargs | frame.opts.get("style").kwargs)["clim"]
+    assert 0 < low < high
+
+
 def test_what_is_refused(ds: xr.Dataset) -> None:
     with pytest.raises(xonoff.SchemaError, match=r"name .exposure. found, one of .*significance"):
         explore(ds, "exposure")
     with pytest.raises(xonoff.GeometryError, match="a spectrum found, a map over two sky dimensions accepted"):
         explore(quantities.on_off_sums(ds, ("lat", "lon")))
+    with pytest.raises(xonoff.GeometryError, match="energy: no bin found"):
+        explore(ds.isel(energy=slice(0, 0)))
     with pytest.raises(xonoff.GeometryError, match=r"a map of \(1, 40\) pixels found"):
         explore(ds.isel(lat=[3]))
 

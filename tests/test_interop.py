@@ -175,10 +175,27 @@ def test_data_that_are_refused(ds: xr.Dataset) -> None:
         to_nddata(ds.counts, energy=[1, 2, 3, 4])
     with pytest.raises(GeometryError, match="error: "):
         to_nddata(ds.counts.isel(energy=0), ds.counts.isel(energy=0, lat=slice(3)))
+    with pytest.raises(GeometryError, match="error: pixels elsewhere on the sky found"):
+        to_nddata(ds.counts, ds.counts.isel(lon=slice(None, None, -1)))
+    with pytest.raises(GeometryError, match="error: pixels elsewhere on the sky found"):
+        to_nddata(ds.counts.isel(lon=slice(0, 9)), ds.counts.isel(lon=slice(9, 18)))
+    with pytest.raises(GeometryError, match="error: other energies found"):
+        to_nddata(ds.counts.isel(energy=slice(4)), ds.counts.isel(energy=slice(4, 8)))
+    with pytest.raises(SchemaError, match="array: a Dataset found, a DataArray accepted"):
+        to_nddata(ds)
+    with pytest.raises(SchemaError, match="error: a ndarray found, a DataArray accepted"):
+        to_nddata(ds.counts, ds.counts.values)
     with pytest.raises(GeometryError, match="a longitude and a latitude accepted, NoneType found"):
         from_nddata(NDData(np.zeros((3, 4))))
     with pytest.raises(SchemaError, match=r"of shape \(3,\) found"):
         from_nddata(NDData(np.zeros(3)))
+
+
+def test_a_name_that_fits_no_header_is_left_out(ds: xr.Dataset, tmp_path: Path) -> None:
+    image = ds.counts.isel(energy=0).rename("Zähler")
+    to_nddata(image).write(tmp_path / "counts.fits")
+    back = from_nddata(CCDData.read(tmp_path / "counts.fits", unit=u.dimensionless_unscaled))
+    np.testing.assert_array_equal(back["data"], image)
 
 
 def test_nddata_of_dask(lazy: xr.Dataset, ds: xr.Dataset) -> None:
@@ -265,7 +282,31 @@ def test_files_of_ds9(tmp_path: Path) -> None:
     assert box.center.frame.name == "galactic"
 
 
+def test_regions_to_leave_out_are_no_regions_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "holes.reg"
+    path.write_text("icrs\ncircle(83.6,22,0.5)\n-circle(83.6,22,0.2)\n")
+    with pytest.raises(FormatError, match=r"holes\.reg: region 2: a CircleSkyRegion to leave out found"):
+        read_regions(path)
+    with pytest.raises(FormatError, match="region: a CircleSkyRegion to leave out found"):
+        parse_region("icrs;-circle(83.6,22,0.2)")
+
+
+def test_names_of_regions_are_written(tmp_path: Path) -> None:
+    path = tmp_path / "names.reg"
+    circles = [
+        CircleSkyRegion(CRAB, 0.1 * u.deg, meta=meta)
+        for meta in ({"label": "Crab ü"}, {"text": "pulsar", "label": "other"}, {"text": "a {b} c"}, {})
+    ]
+    write_regions(circles, path)
+    back = read_regions(path)
+    assert [region.meta.get("text", "") for region in back] == ["Crab ü", "pulsar", "a (b) c", ""]
+    assert dict(circles[0].meta) == {"label": "Crab ü"}
+
+
 def test_files_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "bytes.reg").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FormatError, match=r"bytes\.reg: no ds9 region file"):
+        read_regions(tmp_path / "bytes.reg")
     path = tmp_path / "none.reg"
     path.write_text("# Region file format: DS9\nicrs\n")
     with pytest.raises(FormatError, match=r"none\.reg: no region found"):

@@ -360,6 +360,15 @@ def test_a_response_that_is_the_same_everywhere(ds: xr.Dataset) -> None:
 # -- refused ----------------------------------------------------------------------------------------------------------
 
 
+def test_a_mask_of_energies_alone_gets_the_pixels_of_the_counts(ds: xr.Dataset) -> None:
+    masked = ds.assign(mask_fit=ds.energy > 1)
+    theirs = to_gammapy(masked)
+    assert theirs.mask_fit.geom == theirs.counts.geom
+    back = from_gammapy(theirs)
+    np.testing.assert_array_equal(back.mask_fit, masked.mask_fit.broadcast_like(ds.counts))
+    assert theirs.stat_sum() == pytest.approx(float(masked.onoff.stat_sum()), rel=1e-8)
+
+
 def test_what_gammapy_has_no_place_for(ds: xr.Dataset) -> None:
     with pytest.raises(SchemaError, match=r"mask_fault: gammapy has no place.*drop_vars"):
         to_gammapy(ds.assign(mask_fault=~ds.mask_safe))
@@ -394,7 +403,11 @@ def test_what_xonoff_has_no_place_for() -> None:
 def test_models_that_xonoff_has_not(ds: xr.Dataset) -> None:
     theirs = to_gammapy(ds.drop_vars(["counts_off", "acceptance", "acceptance_off"]))
     theirs.models = [modeling.FoVBackgroundModel(dataset_name=theirs.name)]
-    with pytest.raises(ModelError, match="FoVBackgroundModel"):
+    with pytest.raises(ModelError, match=r"FoVBackgroundModel.*leave its models out by models=False"):
+        from_gammapy(theirs)
+    temporal = modeling.SkyModel(modeling.PowerLawSpectralModel(), temporal_model=modeling.ExpDecayTemporalModel())
+    theirs.models = [temporal]
+    with pytest.raises(ModelError, match=r"temporal.*leave its models out by models=False"):
         from_gammapy(theirs)
     assert "models" not in from_gammapy(theirs, models=False).attrs
 

@@ -85,6 +85,8 @@ def test_what_is_refused(ds: xr.Dataset, tmp_path: Path) -> None:
     image = ds.counts.sum("energy")
     with pytest.raises(GeometryError, match="sum over the others first"):
         to_healpix(ds.counts, 64)
+    with pytest.raises(SchemaError, match="image: a Dataset found, a DataArray accepted"):
+        to_healpix(ds, 64)  # type: ignore[arg-type]
     for nside, nest in ((0, False), (100, True), (2.5, False), (100, False), (2**19, False)):
         with pytest.raises(GeometryError, match="nside = "):
             to_healpix(image, nside, nest=nest)  # type: ignore[arg-type]

@@ -6,7 +6,15 @@ from astropy import units as u
 from astropy.coordinates import SkyCoord
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from regions import CircleSkyRegion, PixCoord, PointPixelRegion, PointSkyRegion, Regions
+from regions import (
+    CircleSkyRegion,
+    PixCoord,
+    PointPixelRegion,
+    PointSkyRegion,
+    RectanglePixelRegion,
+    RectangleSkyRegion,
+    Regions,
+)
 
 import xonoff
 from xonoff import overlay, psf
@@ -22,6 +30,7 @@ from xonoff.models import (
     SkyModel,
     TemplateSource,
 )
+from xonoff.region import inside
 
 CENTER = SkyCoord(83.6, 60.0, unit="deg")
 GRIDS = {
@@ -144,6 +153,38 @@ def test_regions_with_names_and_points() -> None:
     crosses = [np.ravel(line.get_data()) for line in ax.lines if line.get_marker() == "x"]
     np.testing.assert_allclose(crosses, [np.ravel(sky.sky_to_pixel(CENTER)), [3, 4]], atol=1e-9)
     assert sorted(text.get_text() for text in ax.texts) == ["off", "pulsar"]
+
+
+@pytest.mark.parametrize("grid", ["CAR", "TAN", "galactic"])
+def test_regions_between_the_centres_of_pixels_are_drawn(grid: str) -> None:
+    sky = GRIDS[grid]
+    at = SkyCoord(*sky.pixel_to_sky(30.5, 40.5), unit="deg", frame=sky.frame)
+    size = sky.pixel_scales[0]
+    tiny = CircleSkyRegion(at, 0.3 * size * u.deg, meta={"label": "tiny"})
+    assert not inside(tiny, sky).any()
+    ax = drawn(sky, regions=[tiny])
+    (line,) = lines(ax)
+    np.testing.assert_allclose(distances(sky, line, at), 0.3 * size, rtol=0.15)
+    assert [text.get_text() for text in ax.texts] == ["tiny"]
+    large = CircleSkyRegion(SkyCoord(*sky.pixel_to_sky(70, 40), unit="deg", frame=sky.frame), 5 * size * u.deg)
+    both = lines(drawn(sky, regions=large | tiny))
+    assert len(both) == 2
+    np.testing.assert_allclose(distances(sky, both[1], at), 0.3 * size, rtol=0.3)
+    away = CircleSkyRegion(SkyCoord(263.6, -60, unit="deg"), 0.01 * u.deg, meta={"label": "away"})
+    ax = drawn(sky, regions=away)
+    assert not lines(ax)
+    assert not ax.texts
+
+
+def test_a_strip_narrower_than_pixels_is_drawn_whole() -> None:
+    sky = GRIDS["TAN"]
+    x, y = 50, 40.5
+    at = SkyCoord(*sky.pixel_to_sky(x, y), unit="deg", frame=sky.frame)
+    strip = RectanglePixelRegion(PixCoord(x, y), 30, 0.4)
+    assert not inside(strip, sky).any()
+    for region in (strip, RectangleSkyRegion(at, 30 * sky.pixel_scales[1] * u.deg, 0.4 * sky.pixel_scales[0] * u.deg)):
+        (line,) = lines(drawn(sky, regions=region))
+        assert np.ptp(line[:, 0]) == pytest.approx(30, rel=0.1)
 
 
 # -- scale bar and PSF ------------------------------------------------------------------------------------------------

@@ -211,6 +211,47 @@ def test_one_end_of_a_symmetric_scale_stands_for_both(ds: xr.Dataset, given: dic
         assert low == -high if limits is None else (low, high) == limits
 
 
+def test_a_scale_that_begins_at_0_or_above_has_one_side(ds: xr.Dataset) -> None:
+    found = [ds.onoff.plot.excess(vmin=low).get_images()[0] for low in (0, 2.0, -2.0)]
+    assert [image.get_clim()[0] for image in found] == [0, 2, -2]
+    assert found[0].get_clim()[1] == found[1].get_clim()[1] > 20
+    assert [image.get_cmap().name for image in found] == ["viridis", "viridis", "RdBu_r"]
+
+
+def test_a_dataset_of_one_energy_has_a_spectrum_too(ds: xr.Dataset) -> None:
+    one, same = (part.onoff.peek().axes[-1] for part in (ds.isel(energy=3), ds.isel(energy=[3])))
+    for a, b in zip(one.containers, same.containers, strict=True):
+        np.testing.assert_allclose(a[0].get_xydata(), b[0].get_xydata(), rtol=1e-6)
+
+
+def test_labels_of_less_than_a_decade_of_energy_are_plain_numbers(ds: xr.Dataset) -> None:
+    few = ds.isel(energy=slice(2, 4))
+    few_in_region = few.onoff.to_spectrum(REGION)
+    for ax in (few.onoff.plot.spectrum(), few_in_region.onoff.plot.residuals()):
+        ax.figure.canvas.draw()
+        texts = [text.get_text() for text in ax.get_xticklabels(which="both") if text.get_text()]
+        assert 2 <= len(texts) <= 7
+        assert all(float(text) > 0 for text in texts)
+        low, high = ax.get_xlim()
+        edges = few.onoff.geom.energy
+        assert low < edges[0] < edges[-1] < high
+
+
+def test_a_map_of_negative_values_has_them_on_its_scale(ds: xr.Dataset) -> None:
+    low, high = xonoff.sky_map(-ds.counts.sum("energy"), "minus").get_images()[0].get_clim()
+    assert low < -10
+    assert high == 0
+
+
+def test_what_is_no_map_is_refused_before_a_figure_is_made(ds: xr.Dataset) -> None:
+    with pytest.raises(xonoff.GeometryError, match=r"array: dimensions \('energy', 'lat', 'lon'\) found"):
+        xonoff.sky_map(ds.counts, "counts")
+    for other in (ds, ds.counts[0].values):
+        with pytest.raises(xonoff.SchemaError, match=r"array: a .* found, a DataArray accepted"):
+            xonoff.sky_map(other, "counts")  # type: ignore[arg-type]
+    assert not plt.get_fignums()
+
+
 def test_maps_of_one_energy(ds: xr.Dataset) -> None:
     one = ds.isel(energy=3)
     for name in ("counts", "excess", "significance", "residuals"):
@@ -261,6 +302,30 @@ def test_a_grid_in_any_frame_on_any_map(options: dict, grid: str | bool) -> None
         lon, lat = ds.onoff.geom.sky.pixel_to_sky(*pixel)
         found = SkyCoord(lon, lat, unit="deg", frame=own).transform_to(grid).spherical.lon.deg
         assert (found - angle + 180) % 360 - 180 == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("dec", [60, 80, -80, 20])
+@pytest.mark.parametrize("grid", [None, "icrs", "galactic"])
+def test_longitude_is_named_below_the_map_however_far_north(dec: float, grid: str | None) -> None:
+    ax = cube((0.1, dec), width=(6.0, 4.0), pixel_size=0.1, projection="TAN").onoff.plot.counts(grid=grid)
+    ax.figure.canvas.draw()
+    assert [axis.get_axislabel() for axis in ax.coords] == ["Right ascension (ICRS)", "Declination"]
+    assert [axis.get_ticklabel_position() for axis in ax.coords] == [["b"], ["l"]]
+    assert ax.coords[0]._ticks.world["b"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Right ascension (ICRS)", "Declination")
+
+
+def test_axes_of_a_turned_map_and_of_pixels(ds: xr.Dataset) -> None:
+    from astropy.wcs import WCS
+
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.crval, wcs.wcs.crpix = ["RA---TAN", "DEC--TAN"], [83, 22], [20, 20]
+    wcs.wcs.cd = [[0, 0.1], [0.1, 0]]
+    sky = xonoff.interop.from_wcs(wcs, (40, 40))
+    ax = xonoff.sky_map(xr.DataArray(np.ones((40, 40)), sky.coords(), sky.dims()), "one", grid=True)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Declination", "Right ascension (ICRS)")
+    ax = ds.onoff.plot.counts(ax=plt.figure().add_subplot())
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("x (pixels)", "y (pixels)")
 
 
 def test_grids_of_the_whole_sky_and_around_poles() -> None:

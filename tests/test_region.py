@@ -146,3 +146,13 @@ def test_the_text_of_a_region_reads_back():
     (read,) = regions.Regions.parse(region_text(region), format="ds9")
     assert read.center.separation(region.center).deg < 1e-8
     assert read.width.to_value("deg") == pytest.approx(2)
+
+
+def test_a_region_to_leave_out_is_refused(ds):
+    from regions import Regions
+
+    [hole] = Regions.parse("icrs;-circle(83.63,22.01,0.3)", format="ds9")
+    sky = ds.onoff.geom.sky
+    for use in (region_mask, inside):
+        with pytest.raises(xonoff.SchemaError, match=r"to leave out found, with a - before it"):
+            use(hole, sky)

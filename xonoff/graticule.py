@@ -55,14 +55,23 @@ def label_axes(ax: "Axes", sky: SkyGrid, frame: str | None = None, colour: str =
     whole = not _corners(sky)
     own = frame if whole and frame is not None else sky.frame
     lon, lat = FRAMES.get(own, ("Longitude", "Latitude"))
-    ax.set_xlabel(f"{lon} ({'deg' if own == 'galactic' else own.upper()})")
-    ax.set_ylabel(lat)
+    if not hasattr(ax, "coords"):
+        ax.set_xlabel("x (pixels)")
+        ax.set_ylabel("y (pixels)")
+        return
     on_sky: Any = ax
-    if not sky.separable and hasattr(ax, "coords") and (whole or _pole(sky, sky.frame)):
+    within = not sky.separable and bool(whole or _pole(sky, sky.frame))
+    cd = sky.wcs.wcs.cd
+    turned = abs(cd[0, 1]) > abs(cd[0, 0]) and not within  # longitude along the columns
+    names = (f"{lon} ({'deg' if own == 'galactic' else own.upper()})", lat)
+    for axis, name, side in zip(on_sky.coords, names, "lb" if turned else "bl", strict=True):
+        axis.set_ticklabel_position(side)  # by itself it may be the top, where the title is
+        axis.set_axislabel_position(side)
+        axis.set_axislabel(name)
+    if within:
         _hide_labels(on_sky.coords)
-        for axis, side in zip(on_sky.coords, "bl", strict=True):
+        for axis in on_sky.coords:
             axis.set_axislabel_visibility_rule("always")
-            axis.set_axislabel_position(side)
             axis.set_ticks_visible(False)  # or the labels of another frame would tell how far out the name is
         _inner_grid(ax, on_sky.coords if own == sky.frame else on_sky.get_coords_overlay(own), sky, own, colour)
 

@@ -78,7 +78,10 @@ def explore(ds: xr.Dataset, name: str = "counts", **options: Any) -> Any:
     sky = sky_grid(ds)
     x, y, axes = _axes(sky)
     lon, lat = sky.lonlat()
-    bins = ds["energy"].values.tolist() if "energy" in array.dims else []
+    sliced = "energy" in array.dims
+    bins = ds["energy"].values.tolist() if sliced else []
+    if sliced and not bins:
+        raise GeometryError("energy: no bin found, one or more accepted")
 
     def image(energy: float | None = None) -> Any:
         one = array if energy is None else array.isel(energy=bins.index(energy))
@@ -131,7 +134,7 @@ def _colours(values: Floats, symmetric: bool, logarithmic: bool) -> dict[str, An
     """Colours of an image, and the values at their ends."""
     finite = values[np.isfinite(values)]
     high = float(np.abs(finite).max(initial=0)) or 1.0
-    if symmetric:
+    if symmetric and not logarithmic:
         return {"cmap": "RdBu_r", "clim": (-high, high), "alpha": 1.0}
     positive = finite[finite > 0]
     low = float(positive.min(initial=high)) if logarithmic else float(finite.min(initial=0))

@@ -86,9 +86,10 @@ def sky_map(
     label : str
         Text of the colour bar, with the unit; up to the bracket also the title.
     ax : Axes, optional
-        Axes with a WCS projection; new ones by default.
+        Axes with a WCS projection; new ones by default. On plain ones positions are pixels.
     symmetric : bool
-        Use a two-sided colour scale centred on 0; of ``vmin`` and ``vmax`` one stands for both.
+        Use a two-sided colour scale centred on 0, unless ``vmin`` is 0 or above; of ``vmin`` and ``vmax`` one stands
+        for both.
     **options
         See `MapOptions`. An array carries no models and no PSF: give these as ``sources=`` and ``psf="0.1 deg"``.
 
@@ -104,8 +105,16 @@ def sky_map(
     >>> ax.get_title()
     'significance'
     """
+    if not isinstance(array, xr.DataArray):
+        raise SchemaError(
+            f"array: a {type(array).__name__} found, a DataArray accepted, such as ds.counts.sum('energy')"
+        )
     if len(sky_dims(array)) != 2:
         raise GeometryError(f"a map over two sky dimensions is wanted, dims {array.dims} found: a spectrum has no map")
+    if array.ndim != 2:
+        raise GeometryError(
+            f"array: dimensions {array.dims} found, {sky_dims(array)} accepted: select or sum the others"
+        )
     sky = sky_grid(array)
     over = check_options(options, sky)
     style: dict[str, Any] = {key: value for key, value in options.items() if key not in OVERLAYS}
@@ -209,10 +218,14 @@ def _scale(values: Floats, symmetric: bool, style: dict[str, Any]) -> dict[str, 
     if "norm" in style:
         return style
     finite = values[np.isfinite(values)]
+    low = style.get("vmin")
+    symmetric = symmetric and (low is None or low < 0)
     limit = _bright(np.abs(finite) if symmetric else finite)
     scale: dict[str, Any] = {"vmin": 0.0, "vmax": limit}
-    if symmetric:  # an end that is given alone stands for both
-        ends = [abs(style[end]) for end in ("vmax", "vmin") if style.get(end) is not None]
+    if finite.size and finite.max() <= 0 and finite.min() < 0:
+        scale = {"vmin": -_bright(-finite), "vmax": 0.0}
+    if symmetric:  # an end that is given alone stands for both, if 0 is between them
+        ends = [end for end in (style.get("vmax") or 0, -(style.get("vmin") or 0)) if end > 0]
         limit = ends[0] if ends else limit
         scale = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
     return scale | {key: value for key, value in style.items() if value is not None}

@@ -13,7 +13,7 @@ from xonoff import quantities
 from xonoff.axes import axis_edges
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import sky_dims, sky_grid
-from xonoff.region import inside
+from xonoff.region import inside, region_center, shapes
 from xonoff.skygrid import SkyGrid
 from xonoff.units import Value, value_in
 
@@ -143,6 +143,11 @@ def draw_region(ax: "Axes", region: Any, sky: SkyGrid, colour: str = "black") ->
     rows, columns = np.nonzero(inside(region, sky)) if name else (np.array([]), np.array([]))
     if rows.size:
         _write(ax, name, (float(columns.mean()), float(rows.max()) + 0.5), colour, (0, 3), ha="center")
+    elif name:  # between the centres of pixels, or off the map
+        center = SkyCoord(*region_center(region, sky), unit="deg", frame=sky.frame)
+        if sky.contains(center):
+            x, y = map(float, sky.sky_to_pixel(center))
+            _write(ax, name, (x, y), colour, (5, 5))
 
 
 def outline(ax: "Axes", region: Any, sky: SkyGrid, colour: str = "black") -> Any:
@@ -158,11 +163,11 @@ def outline(ax: "Axes", region: Any, sky: SkyGrid, colour: str = "black") -> Any
     from matplotlib.lines import Line2D
     from regions import PixCoord, PixelRegion
 
-    rows, columns = np.nonzero(inside(region, sky))
     line = Line2D([], [], color=colour, linewidth=1.2)
-    if not rows.size:
+    boxes = [box for shape in shapes(region) if (box := _box(shape, sky))]
+    if not boxes:
         return line
-    low, high = (rows.min() - 1, columns.min() - 1), (rows.max() + 2, columns.max() + 2)
+    low, high = np.min(boxes, axis=0)[:2], np.max(boxes, axis=0)[2:]
     n = int(np.clip(400 // max(b - a for a, b in zip(low, high, strict=True)), 1, 32))  # points along a pixel
     y, x = (a + (np.arange(n * (b - a)) + 0.5) / n - 0.5 for a, b in zip(low, high, strict=True))
     if isinstance(region, PixelRegion):
@@ -175,6 +180,22 @@ def outline(ax: "Axes", region: Any, sky: SkyGrid, colour: str = "black") -> Any
     lines = ax.contour(x, y, within, levels=[0.5], colors=colour, linewidths=1.2)
     lines.set(path_effects=halo(colour))
     return line
+
+
+def _box(region: Any, sky: SkyGrid) -> tuple[int, int, int, int] | None:
+    """First row and column, and those behind the last ones, around a simple region; None if it is off the map."""
+    from regions import PixelRegion
+
+    rows, columns = np.nonzero(inside(region, sky))
+    if rows.size:
+        return int(rows.min()) - 1, int(columns.min()) - 1, int(rows.max()) + 2, int(columns.max()) + 2
+    center = SkyCoord(*region_center(region, sky), unit="deg", frame=sky.frame)
+    if not sky.contains(center):
+        return None
+    column, row = (round(float(p)) for p in sky.sky_to_pixel(center))  # between the centres of pixels
+    box = (region if isinstance(region, PixelRegion) else region.to_pixel(sky.wcs)).bounding_box
+    low = max(min(box.iymin, row - 1), -1), max(min(box.ixmin, column - 1), -1)
+    return *low, min(max(box.iymax, row + 2), sky.shape[0] + 1), min(max(box.ixmax, column + 2), sky.shape[1] + 1)
 
 
 # -- in the corners ---------------------------------------------------------------------------------------------------

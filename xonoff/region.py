@@ -160,6 +160,11 @@ def shapes(region: Any) -> Iterator[Any]:
         yield from shapes(region.region1)
         yield from shapes(region.region2)
     elif isinstance(region, Region):
+        if region.meta.get("include", 1) != 1:  # the mark of ds9, which the package does not heed on the sky
+            raise SchemaError(
+                f"a {type(region).__name__} to leave out found, with a - before it in its file: take the sign away and "
+                "leave it out of another region by region ^ (region & hole)"
+            )
         yield region
     else:
         raise SchemaError(

@@ -52,16 +52,16 @@ def spectrum(ds: xr.Dataset, *, ax: "Axes | None" = None, **style: Any) -> "Axes
     >>> spectrum(xonoff.tutorial.dataset(), capsize=2).get_xlabel()
     'Energy (TeV)'
     """
-    width = _widths(ds)
+    edges = axis_edges(ds, "energy")
     points = _points(ds).compute()
-    energy = ds["energy"].values
+    energy, width = _bins(ds)
     ax = new_axes() if ax is None else ax
-    ax.set_xscale("log")
+    energy_axis(ax, edges)
     ax.set_yscale("log", nonpositive="clip")
     bars: dict[str, Any] = {"linestyle": "none", "markersize": 5}
     for name, own in STYLES.items():
         if name in points:
-            value, error = points[name].values, points[f"{name}_error"].values
+            value, error = (np.atleast_1d(points[key].values) for key in (name, f"{name}_error"))
             shown = value > 0
             one = {"label": name} | bars | own | style
             drawn = ax.errorbar(energy[shown], value[shown], xerr=width[:, shown], yerr=error[shown], **one)
@@ -83,7 +83,6 @@ def spectrum(ds: xr.Dataset, *, ax: "Axes | None" = None, **style: Any) -> "Axes
         ax.set_ylim(bottom=max(drawn_values.min(), min(1.0, highest / 10)) / 3, top=highest * 10)
     else:
         ax.set_ylim(0.1, 10)
-    ax.set_xlabel("Energy (TeV)")
     ax.set_ylabel("Counts per bin")
     ax.set_title("spectrum of the whole map" if sky_dims(ds) else "spectrum")
     ax.legend(ncols=2, loc="upper right")
@@ -123,15 +122,13 @@ def residual_spectrum(
     from xonoff.residuals import METHODS, spectral_residuals  # here, for astropy.modeling takes long to import
 
     points = spectral_residuals(ds, region, method, models).compute()
-    energy, edges, width = ds["energy"].values, axis_edges(ds, "energy"), _widths(ds)
+    energy, width = _bins(ds)
     value, error = points["residuals"].values, points["error"].values
     ax = new_axes() if ax is None else ax
-    ax.set_xscale("log")
+    energy_axis(ax, axis_edges(ds, "energy"))
     ax.axhline(0, color="grey", linewidth=0.8)
     bars: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 4, "color": "black"}
     ax.errorbar(energy, value, xerr=width, yerr=error, **bars | style)
-    ax.set_xlim(edges[0] / 1.1, edges[-1] * 1.1)
-    ax.set_xlabel("Energy (TeV)")
     ax.set_ylabel(written(METHODS[method]))
     whole = "residuals of the whole map" if sky_dims(ds) else "residuals"
     ax.set_title(whole if region is None else "residuals of the region")
@@ -150,10 +147,23 @@ def valid_counts(ds: xr.Dataset) -> xr.DataArray:
     return quantities.mask(ds) & (ds["counts"] >= 0) & (ds["counts"] < np.inf)
 
 
-def _widths(ds: xr.Dataset) -> npt.NDArray[np.float64]:
-    """Lower and upper half of the bins of energy."""
-    edges, energy = axis_edges(ds, "energy"), ds["energy"].values
-    return np.stack([energy - edges[:-1], edges[1:] - energy])
+def energy_axis(ax: "Axes", edges: npt.NDArray[np.float64]) -> None:
+    """Make the horizontal axis one of log energy, as wide as the bins; on less than a decade with plain numbers."""
+    ax.set_xscale("log")
+    ax.set_xlabel("Energy (TeV)")
+    ax.set_xlim(edges[0] / 1.1, edges[-1] * 1.1)
+    if edges[-1] / edges[0] < 10:  # or labels such as 2 x 10^0 would lie on each other
+        from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+
+        ax.xaxis.set_major_locator(MaxNLocator(5))
+        ax.xaxis.set_major_formatter(ScalarFormatter())
+        ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _bins(ds: xr.Dataset) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Centres of the bins of energy, and their lower and upper half."""
+    edges, energy = axis_edges(ds, "energy"), np.atleast_1d(ds["energy"].values)
+    return energy, np.stack([energy - edges[:-1], edges[1:] - energy])
 
 
 def _points(ds: xr.Dataset) -> xr.Dataset:
@@ -177,4 +187,4 @@ def _points(ds: xr.Dataset) -> xr.Dataset:
 
 
 def _values(points: xr.Dataset) -> list[npt.NDArray[np.float64]]:
-    return [array.values for name, array in points.items() if not str(name).endswith("_error")]
+    return [np.atleast_1d(array.values) for name, array in points.items() if not str(name).endswith("_error")]

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from xonoff.axes import axis_coords, axis_edges
-from xonoff.errors import GeometryError, SchemaError
+from xonoff.errors import FormatError, GeometryError, ModelError, SchemaError
 from xonoff.geometry import own_grid, sky_grid
 from xonoff.interop.gammapy_tables import gti_of, meta_of, meta_text, observations_of, table_of, times_of
 from xonoff.interop.regions import parse_region
@@ -49,8 +49,8 @@ def to_gammapy(ds: xr.Dataset) -> "MapDataset":
     -------
     MapDatasetOnOff, SpectrumDatasetOnOff, MapDataset or SpectrumDataset
         With off counts or acceptances the first two, else the others. A response that is the same everywhere becomes
-        a map of one pixel, or for ``exposure`` of those of the counts. Variables that the data model does not name are
-        left out.
+        a map of one pixel; an ``exposure``, mask or acceptance without pixels gets those of the counts. Variables that
+        the data model does not name are left out.
 
     Raises
     ------
@@ -168,7 +168,10 @@ def _with_models(ds: xr.Dataset, dataset: Any) -> xr.Dataset:
     from xonoff.io.model_yaml import models_from_dict
     from xonoff.models.assigned import assign_models
 
-    return assign_models(ds, models_from_dict(dataset.models.to_dict(full_output=True), dataset.name))
+    try:
+        return assign_models(ds, models_from_dict(dataset.models.to_dict(full_output=True), dataset.name))
+    except (FormatError, ModelError) as error:
+        raise ModelError(f"dataset {dataset.name!r}: {error}: or leave its models out by models=False") from error
 
 
 # -- to gammapy -------------------------------------------------------------------------------------------------------
@@ -226,7 +229,8 @@ def _map(ds: xr.Dataset, name: str, extra: dict[str, Any]) -> Any:
         kept = {axis: len(values) - 1 for axis, values in edges.items()}
         data = array.set_dims({**kept, **array.sizes}).transpose(*kept).values
         return RegionNDMap(RegionGeom(region, axes=axes), data=data[..., None, None], unit=unit, meta=meta)
-    sky = sky_grid(ds) if name == "exposure" and not own_grid(ds, name) else _sky_of(ds, name)
+    shared = VARIABLES[name].grid in ("", "exposure") and not own_grid(ds, name)  # with the pixels of the counts
+    sky = sky_grid(ds) if shared else _sky_of(ds, name)
     sizes = {axis: len(values) - 1 for axis, values in edges.items()}
     sizes |= dict(zip(sky.dims(own_grid(ds, name)), sky.shape, strict=True))
     data = array.set_dims({**sizes, **array.sizes}).transpose(*sizes).values

@@ -55,6 +55,8 @@ def to_healpix(
 
     Raises
     ------
+    SchemaError
+        If it is no DataArray.
     GeometryError
         If the array is no image, or there are no such cells.
 
@@ -71,6 +73,10 @@ def to_healpix(
     except ImportError as error:
         raise ImportError('HEALPix needs astropy-healpix: pip install "xonoff[interop]"') from error
 
+    if not isinstance(image, xr.DataArray):
+        raise SchemaError(
+            f"image: a {type(image).__name__} found, a DataArray accepted, such as ds.counts.sum('energy')"
+        )
     dims = map_dims(image)
     if image.ndim != 2:
         raise GeometryError(f"image: dimensions {image.dims} found, {dims} accepted: sum over the others first")

@@ -45,10 +45,12 @@ def to_nddata(array: xr.DataArray, error: xr.DataArray | None = None, *, energy:
     Returns
     -------
     CCDData
-        With the name of the array in ``meta["NAME"]``.
+        With the name of the array in ``meta["NAME"]``, if it is of ASCII characters, as a FITS header wants.
 
     Raises
     ------
+    SchemaError
+        If it is no DataArray.
     GeometryError
         If the array has other dimensions, the errors are on other bins, or the energies have no edges.
 
@@ -64,12 +66,16 @@ def to_nddata(array: xr.DataArray, error: xr.DataArray | None = None, *, energy:
     """
     from astropy.nddata import CCDData, StdDevUncertainty
 
+    for what, found in (("array", array), ("error", error)):
+        if not isinstance(found, xr.DataArray) and found is not None:
+            raise SchemaError(f"{what}: a {type(found).__name__} found, a DataArray accepted, such as ds.counts")
     dims = map_dims(array)
     order = ("energy", *dims) if "energy" in array.dims else dims
     if set(array.dims) != set(order):
         raise GeometryError(f"{array.name}: dimensions {array.dims} found, {dims} or {('energy', *dims)} accepted")
     values = np.asarray(array.transpose(*order).values)
-    meta: dict[str, Any] = {"NAME": str(array.name)} if array.name else {}
+    name = str(array.name or "")
+    meta: dict[str, Any] = {"NAME": name} if name.isascii() and name.isprintable() and name else {}  # as FITS has them
     sky, edges = sky_grid(array), None
     if "energy" in array.dims:
         edges = _even_edges(array) if energy is None else check_edges("energy", energy)
@@ -82,6 +88,11 @@ def to_nddata(array: xr.DataArray, error: xr.DataArray | None = None, *, energy:
     if error is not None:
         if set(error.dims) != set(order) or dict(error.sizes) != dict(array.sizes):
             raise GeometryError(f"error: {dict(error.sizes)} found, {dict(array.sizes)} accepted")
+        there = sky_grid(error).on(sky)
+        if there is None or (there.origin, there.step) != (sky.origin, sky.step):
+            raise GeometryError("error: pixels elsewhere on the sky found, those of the array accepted")
+        if edges is not None and not np.allclose(error["energy"], array["energy"], rtol=1e-6, atol=0):
+            raise GeometryError("error: other energies found, those of the array accepted")
         uncertainty = StdDevUncertainty(np.asarray(error.transpose(*order).values))
     return CCDData(
         values,

@@ -12,6 +12,8 @@ __all__ = ["parse_region", "read_regions", "region_of", "write_regions"]
 
 JOINED = re.compile(r"\)\s*(and|or|xor)\s*\(")
 MAX_DEPTH = 50
+#: Of a text in ds9, which is in curly brackets itself.
+BRACKETS = str.maketrans("{}\n", "() ")
 
 
 def parse_region(text: str) -> Any:
@@ -89,7 +91,7 @@ def read_regions(path: str | os.PathLike[str]) -> list[Any]:
     Raises
     ------
     FormatError
-        If the file holds none.
+        If the file holds none, or one to leave out (``-circle``): a list of regions has no place for the sign.
 
     Examples
     --------
@@ -102,15 +104,18 @@ def read_regions(path: str | os.PathLike[str]) -> list[Any]:
     """
     from regions import Regions
 
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
+    try:
+        with open(path, encoding="utf-8") as file:
+            text = file.read()
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: no ds9 region file: {error}") from error
     try:
         found = list(Regions.parse(text, format="ds9"))
     except Exception as error:  # the parser raises many kinds
         raise FormatError(f"{path}: no ds9 region file: {error}") from error
     if not found:
         raise FormatError(f"{path}: no region found, a ds9 region file accepted")
-    return [_included(region) for region in found]
+    return [_included(region, f"{path}: region {number}") for number, region in enumerate(found, 1)]
 
 
 def write_regions(regions: Any, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -148,8 +153,9 @@ def write_regions(regions: Any, path: str | os.PathLike[str], *, overwrite: bool
     for region in listed:
         if not isinstance(region, Region) or isinstance(region, CompoundPixelRegion | CompoundSkyRegion):
             raise SchemaError(f"{path}: not written: a {type(region).__name__} found, simple regions accepted")
+    named = [_named(region) for region in listed]
     with replacing(path, overwrite) as part:
-        part.write_text(Regions(listed).serialize(format="ds9", precision=10), encoding="utf-8")
+        part.write_text(Regions(named).serialize(format="ds9", precision=10), encoding="utf-8")
 
 
 def _parsed(text: str, depth: int) -> Any:
@@ -168,14 +174,23 @@ def _parsed(text: str, depth: int) -> Any:
         raise FormatError(
             f"region: {text[:80]!r} found, text such as 'icrs;circle(83.63,22.01,0.1)' accepted"
         ) from error
-    return _included(region)
+    return _included(region, "region")
 
 
-def _included(region: Any) -> Any:
+def _included(region: Any, where: str) -> Any:
     """Region without the mark of ds9 that it is not one to leave out, which all have that are not."""
-    if region.meta.get("include") == 1:
-        del region.meta["include"]
+    if region.meta.pop("include", 1) != 1:
+        raise FormatError(
+            f"{where}: a {type(region).__name__} to leave out found, with a - before it: take the sign away, and leave "
+            "it out of another region by region ^ (region & hole)"
+        )
     return region
+
+
+def _named(region: Any) -> Any:
+    """Region whose label, or text, is a text that ds9 reads."""
+    name = str(region.meta.get("text") or region.meta.get("label") or "").translate(BRACKETS)
+    return region.copy(meta=type(region.meta)(dict(region.meta) | {"text": name})) if name else region
 
 
 def _split(text: str) -> tuple[str, str, str] | None:

@@ -14,10 +14,11 @@ import numpy.typing as npt
 import xarray as xr
 
 from xonoff.duck import chunked_like
-from xonoff.errors import GeometryError
+from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import Geom, map_dims, sky_grid
 from xonoff.interop.wcs import from_wcs
 from xonoff.irf import _interpolated
+from xonoff.provenance import recorded
 from xonoff.quantities import ON_OFF, background, effective_acceptance_off, usable
 from xonoff.schema import VARIABLES
 from xonoff.skygrid import SkyGrid
@@ -32,6 +33,7 @@ NEW = ("y_reprojected", "x_reprojected")
 NOTE = "shared out by area: no whole numbers, and neighbouring pixels share events"
 
 
+@recorded
 def reproject(
     ds: xr.Dataset, target: "Geom | SkyGrid | WCS | xr.Dataset | xr.DataArray", *, coverage: float = 0.0
 ) -> xr.Dataset:
@@ -59,6 +61,8 @@ def reproject(
 
     Raises
     ------
+    SchemaError
+        If it is no Dataset.
     GeometryError
         If the dataset is no map, the target is no grid, or the two have no pixel in common.
 
@@ -82,6 +86,8 @@ def reproject(
     """
     from xonoff.interop.overlap import pixel_shares
 
+    if not isinstance(ds, xr.Dataset):
+        raise SchemaError(f"ds: a {type(ds).__name__} found, a Dataset accepted: of an array, ds[['counts']]")
     dims, sky, new = map_dims(ds), sky_grid(ds), _grid(target)
     shares, sizes = pixel_shares(sky, new)
     if not shares.nnz:
@@ -114,7 +120,8 @@ def reproject(
             chosen = used & (ds.variables["mask_fit"] == 1)
             variables["mask_fit"] = inside & (shared(chosen, covered) > max(coverage - 1e-9, 0.0))
         if "mask_fault" in ds:
-            variables["mask_fault"] = shared(ds.variables["mask_fault"]) > 0
+            fault = ds.variables["mask_fault"].set_dims(used.sizes).transpose(*used.dims)
+            variables["mask_fault"] = shared(fault) > 0
     coords = {name: v for name, v in ds.coords.variables.items() if not set(v.dims) & set(dims) and name != "wcs"}
     for name, array in ds.data_vars.items():
         if name in variables or not set(array.dims) & set(dims):
