@@ -532,3 +532,13 @@ def test_killed_writers_leave_the_old_file_or_the_new(tmp_path: Path) -> None:
     assert killed > 0
     write_version(str(path), "99")  # clears what the killed writers left
     assert [p.name for p in tmp_path.iterdir()] == ["crab.fits"]
+
+
+@pytest.mark.parametrize("chunks", [{}, "auto", {"lat": 20}])
+def test_coordinates_along_one_dimension_stay_out_of_dask(ds, tmp_path, chunks):
+    ds.onoff.to_fits(tmp_path / "a.fits")
+    lazy = xonoff.open_dataset(tmp_path / "a.fits", chunks=chunks)
+    assert [name for name in lazy.coords if lazy[name].chunks and lazy[name].ndim < 2] == []
+    assert lazy.counts.chunks
+    assert lazy.chunks
+    xr.testing.assert_identical(lazy.load(), xonoff.open_dataset(tmp_path / "a.fits").load())

@@ -75,14 +75,14 @@ def open_dataset(
         spectrum = open_ogip(path, checksum=checksum)
         return spectrum if chunks is None else spectrum.chunk(chunks)
     options: dict[str, Any] = {"round_counts_off": round_counts_off, "checksum": checksum}
-    if "auto" not in (chunks.values() if isinstance(chunks, Mapping) else [chunks]):
-        return xr.open_dataset(path, engine=OnOffBackend, chunks=chunks, backend_kwargs=options)
-    # dask cannot tell how large a block of text is, so text stays out of it
+    if chunks is None:
+        return xr.open_dataset(path, engine=OnOffBackend, backend_kwargs=options)
+    # Dask cannot tell how large a block of text is, and coordinates along one dimension would have chunks of their own.
     opened = open_fits(path, **options)
-    text = {str(name): array for name, array in opened.variables.items() if array.dtype.kind == "T"}
+    apart = {str(n): c.variable for n, c in opened.coords.items() if c.ndim < 2 and n not in opened.indexes}
     options["checksum"] = False  # checked above
-    ds = xr.open_dataset(path, engine=OnOffBackend, chunks=chunks, drop_variables=list(text), backend_kwargs=options)
-    return ds.assign_coords(text)
+    ds = xr.open_dataset(path, engine=OnOffBackend, chunks=chunks, drop_variables=list(apart), backend_kwargs=options)
+    return ds.assign_coords(apart)
 
 
 def _kind(path: str) -> str:
