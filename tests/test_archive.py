@@ -514,19 +514,20 @@ def append_same(path: str, name: str) -> None:
         sys.exit(3)
 
 
-def test_processes_append_at_once(tmp_path):
-    """Two processes, 50 runs each; and four of them the same run, of which one gets it."""
+@pytest.mark.parametrize("number", [15, pytest.param(50, marks=pytest.mark.slow)])
+def test_processes_append_at_once(tmp_path, number):
+    """Two processes, many runs each; and four of them the same run, of which one gets it."""
     path = str(tmp_path / "a.zarr")
     Archive.create(path)
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=append_many, args=(path, first, 50)) for first in (1000, 2000)]
+    writers = [context.Process(target=append_many, args=(path, first, number)) for first in (1000, 2000)]
     for writer in writers:
         writer.start()
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0]
     archive = Archive.open(path)
-    assert archive.ids == [*range(1000, 1050), *range(2000, 2050)]
+    assert archive.ids == [*range(1000, 1000 + number), *range(2000, 2000 + number)]
     assert archive.check(data=True) == {}
     assert archive.clean(0) == []
     writers = [context.Process(target=append_same, args=(path, name)) for name in "abcd"]

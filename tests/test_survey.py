@@ -271,7 +271,7 @@ def make_stack(archive: str, out: str) -> None:
     Archive.open(archive).stack(GEOM, out=out, tile=5)
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [3, pytest.param(30, marks=pytest.mark.slow)])
 def test_killed(tmp_path, archive, whole, forker, kills):
     """A stack is killed again and again until it is done; then it is what it would have been."""
     rng = np.random.default_rng(kills)
