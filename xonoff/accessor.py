@@ -11,7 +11,19 @@ import xarray as xr
 from astropy.io.fits import HDUList
 from astropy.wcs import WCS
 
-from xonoff import combine, cutout, geometry, masks, provenance, quantities, rebin, spectrum, summary, validity
+from xonoff import (
+    combine,
+    cutout,
+    geometry,
+    masks,
+    observations,
+    provenance,
+    quantities,
+    rebin,
+    spectrum,
+    summary,
+    validity,
+)
 from xonoff.create import copy as copy_of
 from xonoff.create import to_map_dataset
 from xonoff.estimates import Estimates
@@ -210,13 +222,13 @@ class OnOffAccessor(Estimates):
 
     @property
     def gti(self) -> xr.Dataset:
-        """Good time intervals. See `xonoff.quantities.gti`."""
-        return quantities.gti(self._ds)
+        """Good time intervals. See `xonoff.observations.gti`."""
+        return observations.gti(self._ds)
 
     @property
     def livetime(self) -> xr.DataArray:
-        """Livetime of all observations, s. See `xonoff.quantities.livetime`."""
-        return quantities.livetime(self._ds)
+        """Livetime of all observations, s. See `xonoff.observations.livetime`."""
+        return observations.livetime(self._ds)
 
     # -- masks: see xonoff.masks, also for masks from regions, energies and significance --
 

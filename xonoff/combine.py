@@ -81,6 +81,8 @@ def stack(datasets: Iterable[xr.Dataset], geom: Geom | None = None) -> xr.Datase
     >>> twice = stack([ds, ds])
     >>> bool((twice.counts == 2 * ds.counts.where(ds.mask_safe, 0)).all()), twice.sizes["obs"]
     (True, 4)
+    >>> int(to_masked(ds).counts.sum()) == int(ds.counts.where(ds.mask_safe).sum())
+    True
     """
     if isinstance(datasets, xr.Dataset):  # type: ignore[unreachable]  # people do
         raise SchemaError("one dataset found, a list of datasets accepted: stack([a, b])")

@@ -11,7 +11,7 @@ from astropy.coordinates import SkyCoord
 from xonoff.duck import small_values
 from xonoff.errors import GeometryError, SchemaError
 
-__all__ = ["join_observations", "pointing"]
+__all__ = ["gti", "join_observations", "livetime", "pointing"]
 
 #: Columns of the table of observations that have the pointing, deg, in the frame ICRS.
 POINTING = ("ra_pnt", "dec_pnt")
@@ -20,6 +20,23 @@ SAME_POINTING = 0.001
 
 #: Fill values of the table where a dataset lacks a column, by kind of dtype; numbers become floats, to be NaN.
 FILL: dict[str, Any] = {"f": np.nan, "c": np.nan, "M": np.datetime64("NaT"), "m": np.timedelta64("NaT"), "T": ""}
+
+
+def gti(ds: xr.Dataset) -> xr.Dataset:
+    """Good time intervals: ``start`` and ``stop`` (datetime64[ns], TT) and ``duration`` (s), on ``gti``."""
+    if "gti_start" not in ds.variables or "gti_stop" not in ds.variables:
+        raise SchemaError("the dataset has no good time intervals: add gti_start and gti_stop on the dimension gti")
+    start, stop = ds["gti_start"].variable, ds["gti_stop"].variable
+    duration = ((stop - start) / np.timedelta64(1, "ns")).astype(float) * 1e-9
+    duration.attrs = {"units": "s"}
+    return xr.Dataset({"start": start, "stop": stop, "duration": duration})
+
+
+def livetime(ds: xr.Dataset) -> xr.DataArray:
+    """Livetime of all observations together, s."""
+    if "livetime" not in ds.variables:
+        raise SchemaError("the dataset has no livetime: add the coordinate livetime on the dimension obs, in s")
+    return xr.DataArray(ds["livetime"].variable.sum(), name="livetime", attrs={"units": "s"})
 
 
 def join_observations(datasets: Sequence[xr.Dataset]) -> dict[str, xr.Variable]:

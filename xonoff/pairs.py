@@ -11,8 +11,9 @@ from xonoff.axes import axis_edges
 from xonoff.duck import small_values
 from xonoff.errors import GeometryError, SchemaError
 from xonoff.geometry import same_grid, sky_dims, sky_grid
+from xonoff.observations import livetime
 from xonoff.provenance import recorded
-from xonoff.quantities import ON_OFF, livetime
+from xonoff.quantities import ON_OFF
 from xonoff.schema import MASKS, VARIABLES
 from xonoff.units import value_in
 

@@ -27,8 +27,6 @@ __all__ = [
     "effective_acceptance_off",
     "energy_range",
     "excess",
-    "gti",
-    "livetime",
     "mask",
     "npred_background",
     "npred_off",
@@ -47,7 +45,27 @@ ON_OFF = tuple(NEUTRAL)
 
 
 def alpha(ds: xr.Dataset) -> xr.DataArray:
-    """Ratio of the on to the off exposure, ``acceptance / acceptance_off``; NaN where there is no off exposure."""
+    """Ratio of the on to the off exposure, ``acceptance / acceptance_off``; NaN where there is no off exposure.
+
+    Parameters
+    ----------
+    ds : Dataset
+
+    Returns
+    -------
+    DataArray (energy, sky)
+
+    Raises
+    ------
+    SchemaError
+        If an acceptance is missing.
+
+    Examples
+    --------
+    >>> import xonoff
+    >>> round(xonoff.tutorial.dataset().onoff.alpha.max().item(), 6)
+    0.1
+    """
     return _bins(stats.alpha, ds, ("acceptance", "acceptance_off"), "alpha")
 
 
@@ -78,7 +96,7 @@ def wstat(ds: xr.Dataset, signal: xr.DataArray | None = None) -> xr.DataArray:
 
 
 def npred_off(ds: xr.Dataset, signal: xr.DataArray | None = None) -> xr.DataArray:
-    """Counts predicted in the off region: the background ``mu_off``, profiled with a signal.
+    """Counts predicted in the off region: the background ``mu_off``, profiled with a signal, 0 by default.
 
     Parameters
     ----------
@@ -287,23 +305,6 @@ def energy_range(ds: xr.Dataset, name: str | None = None) -> tuple[xr.DataArray,
         xr.DataArray(hi.max("energy"), coords=coords, name="energy_max"),
     )
     return ends[0].assign_attrs(units="TeV"), ends[1].assign_attrs(units="TeV")
-
-
-def gti(ds: xr.Dataset) -> xr.Dataset:
-    """Good time intervals: ``start`` and ``stop`` (datetime64[ns], TT) and ``duration`` (s), on ``gti``."""
-    if "gti_start" not in ds.variables or "gti_stop" not in ds.variables:
-        raise SchemaError("the dataset has no good time intervals: add gti_start and gti_stop on the dimension gti")
-    start, stop = ds["gti_start"].variable, ds["gti_stop"].variable
-    duration = ((stop - start) / np.timedelta64(1, "ns")).astype(float) * 1e-9
-    duration.attrs = {"units": "s"}
-    return xr.Dataset({"start": start, "stop": stop, "duration": duration})
-
-
-def livetime(ds: xr.Dataset) -> xr.DataArray:
-    """Livetime of all observations together, s."""
-    if "livetime" not in ds.variables:
-        raise SchemaError("the dataset has no livetime: add the coordinate livetime on the dimension obs, in s")
-    return xr.DataArray(ds["livetime"].variable.sum(), name="livetime", attrs={"units": "s"})
 
 
 # -- how it is done ---------------------------------------------------------------------------------------------------

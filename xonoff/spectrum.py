@@ -8,8 +8,9 @@ import xarray as xr
 from xonoff.errors import SchemaError
 from xonoff.geometry import map_dims, own_grid, sky_grid
 from xonoff.irf import at_position, containment, edisp_at
+from xonoff.observations import livetime
 from xonoff.provenance import recorded
-from xonoff.quantities import ON_OFF, background, effective_acceptance_off, livetime, usable
+from xonoff.quantities import ON_OFF, background, effective_acceptance_off, usable
 from xonoff.region import region_center, region_mask, region_text
 from xonoff.schema import VARIABLES
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xonoff import quantities
+from xonoff import observations, quantities
 from xonoff.duck import small_values
 from xonoff.geometry import sky_dims, sky_faults, sky_grid
 from xonoff.schema import AXES, GRIDS, MASKS, VARIABLES, faults
@@ -60,9 +60,9 @@ def info(ds: xr.Dataset) -> xr.Dataset:
         valid = xr.apply_ufunc(np.isfinite, quantities.excess(ds).variable, dask="allowed")
         out["n_bins_valid"] = (valid & inside).sum(dtype=np.int64)
     if "livetime" in ds.variables:
-        out["livetime"] = quantities.livetime(ds).variable
+        out["livetime"] = observations.livetime(ds).variable
     if "gti_start" in ds.variables:
-        out["ontime"] = quantities.gti(ds)["duration"].variable.sum()
+        out["ontime"] = observations.gti(ds)["duration"].variable.sum()
     if "exposure" in ds:
         out["exposure_min"], out["exposure_max"] = ds["exposure"].variable.min(), ds["exposure"].variable.max()
     result = xr.Dataset(out, attrs={"name": ds.attrs.get("name", "")})

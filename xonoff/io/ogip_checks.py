@@ -14,7 +14,7 @@ import xarray as xr
 from xonoff.errors import FormatError, SchemaError
 from xonoff.io.bands import fault
 from xonoff.io.hdu import HDU
-from xonoff.quantities import livetime
+from xonoff.observations import livetime
 from xonoff.schema import faults
 
 __all__ = ["check_channels", "check_content", "check_writable", "is_file_name", "read_channels"]
